@@ -1,0 +1,37 @@
+"""A link joins a screen to a run: events come out of it, commands go in. The screen knows nothing else of the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from gpt.commands import Command
+from gpt.config import Profile
+from gpt.events import Event
+
+
+class Link(Protocol):
+    """What every source of events offers: a trainer in this process, a socket, or a log."""
+
+    run: str
+    """The run's name."""
+    run_dir: Path
+    profile: Profile
+    """The profile the run was started with; live changes come as events."""
+
+    def start(self) -> None:
+        """Begins to deliver events; for a local link, starts the trainer's thread. Called after the first frame."""
+        ...
+
+    def drain(self) -> list[Event]:
+        """All events since the last call, oldest first. Never blocks."""
+        ...
+
+    def send(self, command: Command) -> None:
+        """Hands a command to the trainer. Never blocks."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """False once no more events will come, those already waiting aside."""
+        ...

@@ -1,0 +1,315 @@
+"""What the screen knows of a run: built from events alone, by one pure function.
+
+A live, an attached and a replayed run differ only in where the events come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from cockpit.series import Series
+from gpt import events as ev
+from gpt.events import Event
+
+LOG_LINES = 1000
+SAMPLES = 50
+SMOOTHING = 0.98
+"""Decay of the smoothed loss (an exponential mean with bias correction), per step."""
+
+FINAL_STATES = ("finished", "stopped", "failed")
+
+
+class Marker(msgspec.Struct, frozen=True):
+    """Something that happened at a step, for the chart."""
+
+    step: int
+    kind: str
+    """`checkpoint`, `best`, `config`, `refused`, `sample`, `pause`, `resume` or `evaluate`."""
+    text: str
+
+
+class SampleRecord(msgspec.Struct, frozen=True):
+    """A prompt and its continuation."""
+
+    number: int
+    step: int
+    prompt: str
+    text: str = ""
+    done: bool = False
+
+
+class LogRecord(msgspec.Struct, frozen=True):
+    """One line of the log pane."""
+
+    time: float
+    level: str
+    text: str
+    source: str
+
+
+class RunState(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a widget may draw. None means unknown."""
+
+    started: ev.RunStarted | None = None
+    """The facts of the run: device, sizes, peak."""
+    first_time: float | None = None
+    last_time: float | None = None
+    """Unix time of the first and the newest event."""
+    state: str = "starting"
+    """One of gpt.events.STATES."""
+    detail: str = ""
+    step: int = 0
+    max_steps: int | None = None
+    start_step: int = 0
+    """The step this session began at."""
+    tokens: int = 0
+    resumed: ev.Resumed | None = None
+
+    last: ev.StepDone | None = None
+    loss: Series = msgspec.field(default_factory=Series)
+    smoothed_loss: Series = msgspec.field(default_factory=Series)
+    train_eval_loss: Series = msgspec.field(default_factory=Series)
+    val_loss: Series = msgspec.field(default_factory=Series)
+    lr: Series = msgspec.field(default_factory=Series)
+    grad_norm: Series = msgspec.field(default_factory=Series)
+    ms: Series = msgspec.field(default_factory=Series)
+    tokens_per_s: Series = msgspec.field(default_factory=Series)
+    mfu: Series = msgspec.field(default_factory=Series)
+
+    evaluation: ev.EvalDone | None = None
+    best_val_loss: float | None = None
+    best_step: int | None = None
+    checkpoint: ev.CheckpointSaved | None = None
+    checkpoint_error: ev.CheckpointFailed | None = None
+    """The newest failed save, until one succeeds."""
+    ledger: dict[str, float] = msgspec.field(default_factory=dict)
+    """Seconds by phase."""
+    wall: float = 0.0
+    ledger_time: float | None = None
+    """Unix time of the newest ledger."""
+    memory: ev.MemorySampled | None = None
+    telemetry: ev.TelemetrySampled | None = None
+    cpu_load: Series = msgspec.field(default_factory=Series)
+    """Load of all cores, per cent, by Unix time."""
+    samples: tuple[SampleRecord, ...] = ()
+    """Oldest first; the last may still be growing."""
+    log: tuple[LogRecord, ...] = ()
+    markers: tuple[Marker, ...] = ()
+    finished: ev.Finished | None = None
+    failed: ev.Failed | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """True once the trainer has ended."""
+        return self.state in FINAL_STATES
+
+    @property
+    def goodput(self) -> float | None:
+        """Share of wall time spent in `train`, 0…1."""
+        return self.ledger.get("train", 0.0) / self.wall if self.wall else None
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """Bits per byte of the newest evaluation, where the bytes are known."""
+        return self.evaluation.bpb if self.evaluation else None
+
+    def median_ms(self, window: int = 50) -> float | None:
+        """Median ms/iter of the newest steps."""
+        recent = self.ms.y[-window:]
+        return float(np.median(recent)) if len(recent) else None
+
+    def eta_seconds(self) -> float | None:
+        """Seconds to the last step, at the newest steps' speed and this run's own share of other work."""
+        median = self.median_ms()
+        if median is None or self.max_steps is None:
+            return None
+        working = self.ledger.get("train", 0.0) + self.ledger.get("data", 0.0)
+        beside = sum(self.ledger.get(phase, 0.0) for phase in ("evaluate", "checkpoint", "sample"))
+        overhead = 1 + beside / working if working > 0 else 1.0
+        return max(0, self.max_steps - self.step) * median / 1e3 * overhead
+
+
+def reduce(state: RunState, event: Event) -> RunState:
+    """The state after one more event. Pure: `state` stays as it was; unknown events change only the clock."""
+    step = _REDUCERS.get(type(event))
+    state = _with(state, first_time=state.first_time or event.time, last_time=event.time)
+    return step(state, event) if step else state
+
+
+def reduce_all(state: RunState, events: Iterable[Event]) -> RunState:
+    """The state after many events, in order."""
+    for event in events:
+        state = reduce(state, event)
+    return state
+
+
+_with = msgspec.structs.replace
+
+
+def _run_started(state: RunState, event: ev.RunStarted) -> RunState:
+    return _with(
+        state, started=event, max_steps=event.max_steps, step=event.step, start_step=event.step,
+        finished=None, failed=None,
+        tokens=state.tokens if event.step == state.step else event.step * event.tokens_per_step,
+    )  # fmt: skip
+
+
+def _resumed(state: RunState, event: ev.Resumed) -> RunState:
+    """Drops what an earlier session logged after the checkpoint: those steps are taken anew."""
+    step = event.step
+    val_loss = state.val_loss.until(step)
+    finite = np.isfinite(val_loss.y)
+    best = int(np.argmin(np.where(finite, val_loss.y, np.inf))) if finite.any() else None
+    text = f"resumed at step {step:,}" + ("" if event.exact else f" (continued, not exact: {event.why})")
+    state = _with(
+        state, resumed=event, step=step, start_step=step, state="starting", detail="", finished=None, failed=None,
+        last=None, loss=state.loss.until(step), smoothed_loss=state.smoothed_loss.until(step),
+        train_eval_loss=state.train_eval_loss.until(step), val_loss=val_loss, lr=state.lr.until(step),
+        grad_norm=state.grad_norm.until(step), ms=state.ms.until(step), mfu=state.mfu.until(step),
+        tokens_per_s=state.tokens_per_s.until(step),
+        best_val_loss=None if best is None else float(val_loss.y[best]),
+        best_step=None if best is None else int(val_loss.x[best]),
+        evaluation=state.evaluation if state.evaluation and state.evaluation.step <= step else None,
+        checkpoint=state.checkpoint if state.checkpoint and state.checkpoint.step <= step else None,
+        samples=tuple(s for s in state.samples if s.step <= step),
+        markers=tuple(m for m in state.markers if m.step <= step),
+    )  # fmt: skip
+    return _log(_mark(state, step, "resume", text), event, text)
+
+
+def _state_changed(state: RunState, event: ev.StateChanged) -> RunState:
+    return _with(state, state=event.state, detail=event.detail)
+
+
+def _step_done(state: RunState, event: ev.StepDone) -> RunState:
+    return _with(
+        state, last=event, step=event.step, tokens=event.tokens,
+        loss=state.loss.append(event.step, event.loss),
+        smoothed_loss=state.smoothed_loss.append(event.step, _smooth(state, event)),
+        lr=state.lr.append(event.step, event.lr), grad_norm=state.grad_norm.append(event.step, event.grad_norm),
+        ms=state.ms.append(event.step, event.ms), mfu=state.mfu.append(event.step, event.mfu),
+        tokens_per_s=state.tokens_per_s.append(event.step, event.tokens_per_s),
+    )  # fmt: skip
+
+
+def _smooth(state: RunState, event: ev.StepDone) -> float | None:
+    """Exponential mean whose early weights are evened out, so that it starts at the first loss, not at zero."""
+    previous = state.smoothed_loss.last
+    if event.loss is None or previous is None:
+        return event.loss if event.loss is not None else previous
+    decay = min(SMOOTHING, 1 - 1 / (len(state.smoothed_loss) + 1))
+    return decay * previous + (1 - decay) * event.loss
+
+
+def _eval_done(state: RunState, event: ev.EvalDone) -> RunState:
+    changes: dict[str, Any] = {
+        "evaluation": event,
+        "train_eval_loss": state.train_eval_loss.append(event.step, event.train_loss),
+        "val_loss": state.val_loss.append(event.step, event.val_loss),
+    }
+    if event.best:
+        changes |= {"best_val_loss": event.val_loss, "best_step": event.step}
+    text = f"step {event.step:,}: train {_loss(event.train_loss)}, val {_loss(event.val_loss)}, {event.seconds:.1f} s"
+    return _log(_mark(_with(state, **changes), event.step, "evaluate", text), event, text)
+
+
+def _checkpoint_saved(state: RunState, event: ev.CheckpointSaved) -> RunState:
+    text = f"saved {event.path} ({event.size / 1e6:,.1f} MB in {event.seconds:.2f} s, {event.reason})"
+    state = _with(state, checkpoint=event, checkpoint_error=None)
+    return _log(_mark(state, event.step, "best" if event.best else "checkpoint", text), event, text)
+
+
+def _checkpoint_failed(state: RunState, event: ev.CheckpointFailed) -> RunState:
+    text = f"checkpoint at step {event.step:,} failed: {event.error}"
+    return _log(_with(state, checkpoint_error=event), event, text, "error")
+
+
+def _sample_started(state: RunState, event: ev.SampleStarted) -> RunState:
+    record = SampleRecord(event.sample, event.step, event.prompt)
+    state = _with(state, samples=(*state.samples, record)[-SAMPLES:])
+    return _mark(state, event.step, "sample", f"sample {event.sample}")
+
+
+def _sample_text(state: RunState, event: ev.SampleText) -> RunState:
+    if not state.samples or state.samples[-1].number != event.sample:
+        return state
+    last = state.samples[-1]
+    return _with(state, samples=(*state.samples[:-1], _with(last, text=last.text + event.text)))
+
+
+def _sample_done(state: RunState, event: ev.SampleDone) -> RunState:
+    record = SampleRecord(event.sample, event.step, event.prompt, event.text, True)
+    others = tuple(s for s in state.samples if s.number != event.sample)
+    return _with(state, samples=(*others, record)[-SAMPLES:])
+
+
+def _paused(state: RunState, event: ev.Paused) -> RunState:
+    return _log(_mark(state, event.step, "pause", "paused"), event, f"paused at step {event.step:,}")
+
+
+def _continued(state: RunState, event: ev.Continued) -> RunState:
+    return _log(state, event, f"continued at step {event.step:,}")
+
+
+def _config_changed(state: RunState, event: ev.ConfigChanged) -> RunState:
+    text = f"{event.key}: {event.old} → {event.new} from step {event.step + 1:,}"
+    if event.key == "train.max_steps":
+        state = _with(state, max_steps=int(event.new))
+    return _log(_mark(state, event.step, "config", text), event, text)
+
+
+def _config_refused(state: RunState, event: ev.ConfigRefused) -> RunState:
+    text = f"{event.key}: {event.old} → {event.new} refused: {event.reason}"
+    return _log(_mark(state, event.step, "refused", text), event, text, "warning")
+
+
+def _ledger_updated(state: RunState, event: ev.LedgerUpdated) -> RunState:
+    return _with(state, ledger=event.seconds, wall=event.wall, ledger_time=event.time)
+
+
+def _memory_sampled(state: RunState, event: ev.MemorySampled) -> RunState:
+    return _with(state, memory=event)
+
+
+def _telemetry_sampled(state: RunState, event: ev.TelemetrySampled) -> RunState:
+    return _with(state, telemetry=event, cpu_load=state.cpu_load.append(event.time, event.cpu_percent))
+
+
+def _log_line(state: RunState, event: ev.LogLine) -> RunState:
+    return _log(state, event, event.text, event.level, event.source)
+
+
+def _finished(state: RunState, event: ev.Finished) -> RunState:
+    words = {"max_steps": "all steps done", "stopped": "stopped and saved", "discarded": "stopped without saving"}
+    text = f"{words.get(event.reason, event.reason)} at step {event.step:,}"
+    return _log(_with(state, finished=event), event, text)
+
+
+def _failed(state: RunState, event: ev.Failed) -> RunState:
+    return _log(_with(state, failed=event), event, f"failed in {event.phase}: {event.error}", "error")
+
+
+def _mark(state: RunState, step: int, kind: str, text: str) -> RunState:
+    return _with(state, markers=(*state.markers, Marker(step, kind, text)))
+
+
+def _log(state: RunState, event: Event, text: str, level: str = "info", source: str = "trainer") -> RunState:
+    return _with(state, log=(*state.log, LogRecord(event.time, level, text, source))[-LOG_LINES:])
+
+
+def _loss(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+_REDUCERS: dict[type, Callable[[RunState, Any], RunState]] = {
+    ev.RunStarted: _run_started, ev.Resumed: _resumed, ev.StateChanged: _state_changed, ev.StepDone: _step_done,
+    ev.EvalDone: _eval_done, ev.CheckpointSaved: _checkpoint_saved, ev.CheckpointFailed: _checkpoint_failed,
+    ev.SampleStarted: _sample_started, ev.SampleText: _sample_text, ev.SampleDone: _sample_done,
+    ev.Paused: _paused, ev.Continued: _continued, ev.ConfigChanged: _config_changed,
+    ev.ConfigRefused: _config_refused, ev.LedgerUpdated: _ledger_updated, ev.MemorySampled: _memory_sampled,
+    ev.TelemetrySampled: _telemetry_sampled, ev.LogLine: _log_line, ev.Finished: _finished, ev.Failed: _failed,
+}  # fmt: skip

@@ -1,0 +1,57 @@
+"""Commands: what to do, in the imperative. They are all that enters the engine from its pilot."""
+
+from __future__ import annotations
+
+import msgspec
+
+Scalar = bool | int | float | str | list[str] | None
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="command"):
+    """Base of all commands."""
+
+
+class Pause(Command, tag=True, kw_only=True):
+    """Stand still as soon as the current micro-step is done."""
+
+
+class Continue(Command, tag=True, kw_only=True):
+    """Go on after a pause."""
+
+
+class StepOnce(Command, tag=True, kw_only=True):
+    """Take one step while paused, then stand still again."""
+
+
+class Sample(Command, tag=True, kw_only=True):
+    """Continue a prompt. What is None comes from the profile's [sample] section."""
+
+    prompt: str | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    max_new_tokens: int | None = None
+    seed: int | None = None
+
+
+class Save(Command, tag=True, kw_only=True):
+    """Write a checkpoint at the next step boundary."""
+
+
+class Evaluate(Command, tag=True, kw_only=True):
+    """Estimate the losses now."""
+
+
+class SetConfig(Command, tag=True, kw_only=True):
+    """Change settings at the next step boundary; those that cannot change live are refused with the reason."""
+
+    changes: dict[str, Scalar]
+    """Dotted key to new value, e.g. `{"optim.learning_rate": 3e-4}`."""
+
+
+class Stop(Command, tag=True, kw_only=True):
+    """End the run after the step under way."""
+
+    save: bool = True
+
+
+AnyCommand = Pause | Continue | StepOnce | Sample | Save | Evaluate | SetConfig | Stop

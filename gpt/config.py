@@ -1,0 +1,282 @@
+"""A profile as typed values: what a run is made of. Strict: an unknown key or a value out of range is an error.
+
+Each key's docstring says its unit and meaning. `None` means "not set": what is then used is said there. Reading TOML,
+inheritance and overrides are cockpit.profile's; this module knows only the values.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from gpt.errors import ProfileError
+
+PositiveInt = Annotated[int, Meta(ge=1)]
+NaturalInt = Annotated[int, Meta(ge=0)]
+PositiveFloat = Annotated[float, Meta(gt=0)]
+NaturalFloat = Annotated[float, Meta(ge=0)]
+Fraction = Annotated[float, Meta(ge=0, lt=1)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of a profile's sections."""
+
+
+class ModelConfig(Section, kw_only=True):
+    """[model]: GPT-2's shape."""
+
+    n_layer: PositiveInt = 12
+    n_head: PositiveInt = 12
+    n_embd: PositiveInt = 768
+    """Width of the residual stream; a multiple of n_head."""
+    block_size: PositiveInt = 1024
+    """Longest context, tokens."""
+    vocab_size: PositiveInt | None = None
+    """Rows of the token embedding; None: the tokenizer's own size. 50304 pads GPT-2's 50257 to a multiple of 64."""
+    dropout: Fraction = 0.0
+    bias: bool = True
+    """Biases in linear layers and layer norms, as in GPT-2."""
+    init_from: str = "scratch"
+    """`scratch`, a Hugging Face GPT-2 folder, or `gpt2`, `gpt2-medium`, `gpt2-large`, `gpt2-xl`."""
+
+
+class DataConfig(Section, kw_only=True):
+    """[data]: exactly one of input, dir and name."""
+
+    input: str | list[str] | None = None
+    """Text files, folders or globs, tokenized on the fly."""
+    dir: str | None = None
+    """Folder with `train.bin` and `val.bin` (raw uint16, as nanoGPT writes them) and perhaps `meta.pkl`."""
+    name: Literal["python-stdlib"] | None = None
+    """A text that is on every machine: the Python standard library's own source."""
+    tokenizer: Literal["byte", "char", "gpt2"] | None = None
+    """None: `char` where dir holds a meta.pkl, `gpt2` for other prepared data, `byte` for text."""
+    val_fraction: Annotated[float, Meta(gt=0, le=0.5)] = 0.1
+    """Share of a text kept for validation: its end, as nanoGPT does."""
+    sampling: Literal["shuffle", "replacement"] = "shuffle"
+    """`shuffle`: every token once per epoch. `replacement`: random windows, as nanoGPT does."""
+
+
+class TrainConfig(Section, kw_only=True):
+    """[train]: how long, in what portions, on what."""
+
+    max_steps: PositiveInt = 5000
+    micro_batch_size: PositiveInt = 12
+    """Sequences in one forward and backward pass."""
+    grad_accum_steps: PositiveInt | None = None
+    """Micro-steps in a step; None: 1, or what tokens_per_step needs."""
+    tokens_per_step: PositiveInt | None = None
+    """Tokens in a step, instead of grad_accum_steps; a multiple of micro_batch_size × block_size."""
+    eval_interval: NaturalInt = 250
+    """Steps between evaluations; 0: only at the end."""
+    eval_steps: PositiveInt = 20
+    """Batches per split in one evaluation."""
+    log_interval: PositiveInt = 10
+    """Steps between printed lines."""
+    seed: NaturalInt = 1337
+    device: str = "auto"
+    """`auto`, `cpu`, `mps`, `cuda` or `cuda:N`."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto`: bfloat16 where the hardware has it, else float16 on CUDA, else float32."""
+    compile: bool | Literal["auto"] = "auto"
+    """`auto`: on for CUDA runs long enough to repay it, off on CPU and MPS."""
+    threads: PositiveInt | None = None
+    """CPU threads; None: one per core this process may use."""
+
+
+class OptimConfig(Section, kw_only=True):
+    """[optim]: the optimizer and its schedule."""
+
+    name: Literal["adamw"] = "adamw"
+    learning_rate: PositiveFloat = 6e-4
+    min_lr: NaturalFloat | None = None
+    """Rate after the decay; None: a tenth of learning_rate."""
+    warmup_steps: NaturalInt = 0
+    decay_steps: PositiveInt | None = None
+    """Step at which min_lr is reached; None: max_steps."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    weight_decay: NaturalFloat = 0.1
+    """On matrices only: never on biases and layer norms."""
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.95
+    grad_clip: NaturalFloat = 1.0
+    """Largest global gradient norm; 0: no clipping."""
+
+
+class CheckpointConfig(Section, kw_only=True):
+    """[checkpoint]: when and how many."""
+
+    interval: NaturalInt = 1000
+    """Steps between checkpoints; 0: only when asked, at a stop and at the end."""
+    keep: PositiveInt = 2
+    """Newest checkpoints kept; the best is kept besides."""
+    best: bool = True
+    """Also save when an evaluation finds the lowest val_loss so far."""
+
+
+class SampleConfig(Section, kw_only=True):
+    """[sample]: what the model is asked to continue."""
+
+    prompts: Annotated[list[str], Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["\n"])
+    interval: NaturalInt = 0
+    """Steps between samples drawn by themselves; 0: only when asked."""
+    temperature: NaturalFloat = 0.8
+    """0: always the likeliest token."""
+    top_k: NaturalInt = 200
+    """Choose among the k likeliest tokens; 0: among all."""
+    max_new_tokens: PositiveInt = 200
+    seed: NaturalInt = 1
+
+
+class ScreenConfig(Section, kw_only=True):
+    """[screen]: how much the screen may cost."""
+
+    cpu_budget: Annotated[float, Meta(gt=0, le=1)] = 0.01
+    """Share of wall time that drawing may take on one core."""
+
+
+class DeviceConfig(Section, kw_only=True):
+    """[device]: facts about the device that cannot be looked up."""
+
+    peak_tflops: PositiveFloat | None = None
+    """Dense peak in the dtype in use, TFLOP/s; overrides the datasheet table."""
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole profile."""
+
+    name: str = "profile"
+    """Shown on screen and used in run names; the file's stem when the file does not say."""
+    description: str = ""
+    """One line: what this trains, and how to get its data."""
+    expected_parameters: str | None = None
+    """The size the author believes this is, e.g. `124M`."""
+    model: ModelConfig = msgspec.field(default_factory=ModelConfig)
+    data: DataConfig = msgspec.field(default_factory=DataConfig)
+    train: TrainConfig = msgspec.field(default_factory=TrainConfig)
+    optim: OptimConfig = msgspec.field(default_factory=OptimConfig)
+    checkpoint: CheckpointConfig = msgspec.field(default_factory=CheckpointConfig)
+    sample: SampleConfig = msgspec.field(default_factory=SampleConfig)
+    screen: ScreenConfig = msgspec.field(default_factory=ScreenConfig)
+    device: DeviceConfig = msgspec.field(default_factory=DeviceConfig)
+
+    @property
+    def grad_accum_steps(self) -> int:
+        """Micro-steps in a step."""
+        if self.train.tokens_per_step is not None:
+            return self.train.tokens_per_step // self.tokens_per_micro_step
+        return self.train.grad_accum_steps or 1
+
+    @property
+    def tokens_per_micro_step(self) -> int:
+        return self.train.micro_batch_size * self.model.block_size
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.grad_accum_steps * self.tokens_per_micro_step
+
+
+def check(profile: Profile) -> None:
+    """Checks what spans several keys. Raises ProfileError with one line: what, what was got, what to do."""
+    model, data, train, optim = profile.model, profile.data, profile.train, profile.optim
+    if model.n_embd % model.n_head:
+        raise ProfileError(
+            f"model.n_embd {model.n_embd} is not divisible by model.n_head {model.n_head}; "
+            f"the nearest widths are {_nearest_multiples(model.n_embd, model.n_head)}"
+        )
+    given = [key for key in ("input", "dir", "name") if getattr(data, key) is not None]
+    if len(given) != 1:
+        got = " and ".join(f"data.{key}" for key in given) or "none of them"
+        raise ProfileError(f"data needs exactly one of input, dir and name; got {got}")
+    if train.tokens_per_step is not None:
+        if train.grad_accum_steps is not None:
+            raise ProfileError("train.tokens_per_step and train.grad_accum_steps are both set; keep one")
+        if train.tokens_per_step % profile.tokens_per_micro_step:
+            portion = profile.tokens_per_micro_step
+            raise ProfileError(
+                f"train.tokens_per_step {train.tokens_per_step} is not a multiple of micro_batch_size × block_size = "
+                f"{portion}; the nearest are {_nearest_multiples(train.tokens_per_step, portion)}"
+            )
+    if optim.min_lr is not None and optim.min_lr > optim.learning_rate:
+        raise ProfileError(
+            f"optim.min_lr {optim.min_lr:g} is above optim.learning_rate {optim.learning_rate:g}; it is where decay ends"
+        )
+
+
+def _nearest_multiples(value: int, of: int) -> str:
+    below, above = value // of * of, -(-value // of) * of
+    return f"{below} and {above}" if below else str(above)
+
+
+LIVE_KEYS = frozenset({
+    "optim.learning_rate", "optim.min_lr", "optim.warmup_steps", "optim.decay_steps", "optim.schedule",
+    "optim.grad_clip", "optim.weight_decay",
+    "train.max_steps", "train.eval_interval", "train.eval_steps", "train.log_interval",
+    "checkpoint.interval", "checkpoint.keep", "checkpoint.best",
+    "sample.prompts", "sample.interval", "sample.temperature", "sample.top_k", "sample.max_new_tokens", "sample.seed",
+    "screen.cpu_budget", "device.peak_tflops", "name", "description", "expected_parameters",
+})  # fmt: skip
+"""Keys that can change while a run goes on."""
+
+_FIXED_REASONS = {
+    "model": "it shapes the weights; start a new run with it",
+    "data": "the run has been trained on other data; start a new run with it",
+    "train.micro_batch_size": "it changes the order of the data; start a new run with it",
+    "train.grad_accum_steps": "it changes the tokens in a step; start a new run with it",
+    "train.tokens_per_step": "it changes the tokens in a step; start a new run with it",
+    "train.seed": "it is the origin of the run's data order; start a new run with it",
+    "train.device": "the weights are on the device already; stop, then --resume with it",
+    "train.dtype": "the step is built for one precision; stop, then --resume with it",
+    "train.compile": "the step is built already; stop, then --resume with it",
+    "train.threads": "another number of threads gives other bits; stop, then --resume with it",
+    "optim.name": "its state belongs to one optimizer; start a new run with it",
+    "optim.beta1": "its state was averaged with the old value; start a new run with it",
+    "optim.beta2": "its state was averaged with the old value; start a new run with it",
+}
+
+
+def fixed_reason(key: str) -> str | None:
+    """Why a dotted key cannot change while running, or None where it can."""
+    if key in LIVE_KEYS:
+        return None
+    return _FIXED_REASONS.get(key) or _FIXED_REASONS.get(key.split(".")[0]) or "it is read only at the start"
+
+
+def flatten(profile: Profile) -> dict[str, Any]:
+    """Every setting by its dotted key."""
+    flat: dict[str, Any] = {}
+    for key, value in msgspec.to_builtins(profile).items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{inner}": item for inner, item in value.items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def replace(profile: Profile, changes: dict[str, Any]) -> Profile:
+    """The profile with some dotted keys set to other values, decoded and checked as strictly as a file.
+
+    Raises ProfileError for an unknown key, a wrong type or a value out of range.
+    """
+    tree = msgspec.to_builtins(profile)
+    for key, value in changes.items():
+        *path, last = key.split(".")
+        branch = tree
+        for part in path:
+            branch = branch.setdefault(part, {})
+            if not isinstance(branch, dict):
+                raise ProfileError(f"unknown key {key}: {part} is not a section")
+        branch[last] = value
+    return decode(tree)
+
+
+def decode(tree: dict[str, Any]) -> Profile:
+    """Typed profile of plain values. Raises ProfileError, one line, with the key's path."""
+    try:
+        profile = msgspec.convert(tree, Profile)
+    except msgspec.ValidationError as error:
+        raise ProfileError(str(error)) from None
+    check(profile)
+    return profile

@@ -1,0 +1,302 @@
+"""Events: what happened, in the past tense. They are all that leaves the engine.
+
+Each is a small frozen value of scalars and text, so the same event can be drawn, written to `events.jsonl` as
+one JSON line, or sent over a socket. `time` is Unix time in seconds. Losses are in nats/token, durations are in
+the unit of their name, sizes in bytes. `None` means unknown.
+"""
+
+from __future__ import annotations
+
+import time as _time
+
+import msgspec
+
+PHASES = ("startup", "compile", "data", "train", "evaluate", "checkpoint", "sample", "paused", "other")
+"""The phases of a run's clock (gpt.ledger). Every second belongs to exactly one."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", omit_defaults=True):
+    """Base of all events."""
+
+    time: float = msgspec.field(default_factory=_time.time)
+
+
+class RunStarted(Event, tag=True, kw_only=True):
+    """The model is built and the data is open; training is about to begin."""
+
+    run: str
+    profile: str
+    step: int
+    """Step the run starts at: 0, or the checkpoint's when resumed."""
+    max_steps: int
+    parameters: int
+    parameters_without_positions: int
+    """What nanoGPT prints as the number of parameters."""
+    block_size: int
+    micro_batch_size: int
+    grad_accum_steps: int
+    tokens_per_step: int
+    vocab_size: int
+    tokenizer: str
+    train_tokens: int
+    val_tokens: int
+    bytes_per_token: float | None = None
+    """Mean bytes of text a validation token stands for; turns nats/token into bits per byte."""
+    device: str
+    """Human name of the device, e.g. `NVIDIA H200` or `AMD EPYC, 2 threads`."""
+    device_type: str
+    """`cuda`, `mps` or `cpu`."""
+    dtype: str
+    compiled: bool
+    flops_per_token: float
+    """6N + 12·L·H·Q·T (PaLM, appendix B)."""
+    peak_flops: float | None = None
+    """Dense peak of the device for the dtype in use, FLOP/s."""
+    peak_source: str | None = None
+    """`datasheet`, `profile` or `measured`."""
+    pid: int
+    versions: str
+    """`torch 2.13.0, python 3.11.7, …`"""
+
+
+class Resumed(Event, tag=True, kw_only=True):
+    """Training goes on from a checkpoint; anything logged for later steps is void."""
+
+    step: int
+    exact: bool
+    """True where the continuation is bit-identical to never having stopped."""
+    why: str = ""
+    """Why it is not exact."""
+
+
+class StateChanged(Event, tag=True, kw_only=True):
+    """What the trainer is doing now."""
+
+    state: str
+    """One of gpt.events.STATES."""
+    step: int = 0
+    detail: str = ""
+
+
+STATES = (
+    "starting", "compiling", "running", "evaluating", "saving", "sampling", "paused", "stopping",
+    "finished", "stopped", "failed",
+)  # fmt: skip
+"""`finished`, `stopped` and `failed` are final."""
+
+
+class StepDone(Event, tag=True, kw_only=True):
+    """One optimizer step was taken."""
+
+    step: int
+    """Steps taken so far, this one included (1 for the first)."""
+    loss: float | None
+    """Mean training loss over all micro-steps, nats/token; None where it is not a finite number."""
+    lr: float
+    grad_norm: float | None
+    """Global gradient norm before clipping; None where it is not a finite number."""
+    ms: float
+    """Time of this step: phases `train` and `data` only, ms."""
+    data_ms: float = 0.0
+    """Part of `ms` spent waiting for data."""
+    tokens: int
+    """Tokens seen since step 0."""
+    tokens_per_s: float
+    mfu: float | None = None
+    """Model FLOPs utilization of this step, 0…1."""
+
+
+class EvalDone(Event, tag=True, kw_only=True):
+    """Losses were estimated with dropout off, on batches of their own."""
+
+    step: int
+    train_loss: float | None
+    val_loss: float | None
+    val_stderr: float | None = None
+    """Standard error of val_loss over the evaluation batches, nats/token."""
+    bpb: float | None = None
+    """Bits per byte of the validation text."""
+    seconds: float
+    best: bool
+    """The lowest val_loss of the run so far."""
+
+
+class CheckpointSaved(Event, tag=True, kw_only=True):
+    """A checkpoint is whole and durable on disk."""
+
+    step: int
+    path: str
+    """Relative to the run's folder."""
+    size: int
+    """Bytes."""
+    seconds: float
+    reason: str
+    """`interval`, `best`, `asked`, `stop` or `end`."""
+    best: bool = False
+
+
+class CheckpointFailed(Event, tag=True, kw_only=True):
+    """A checkpoint could not be written; the ones before it are untouched."""
+
+    step: int
+    error: str
+
+
+class SampleStarted(Event, tag=True, kw_only=True):
+    """The model began to continue a prompt."""
+
+    sample: int
+    """Number of the sample within the run, from 1."""
+    step: int
+    prompt: str
+
+
+class SampleText(Event, tag=True, kw_only=True):
+    """More text of a sample that is being drawn."""
+
+    sample: int
+    text: str
+
+
+class SampleDone(Event, tag=True, kw_only=True):
+    """A sample is complete."""
+
+    sample: int
+    step: int
+    prompt: str
+    text: str
+    """The continuation, without the prompt."""
+    tokens: int
+    seconds: float
+
+
+class Paused(Event, tag=True, kw_only=True):
+    """Training stands still at this step."""
+
+    step: int
+
+
+class Continued(Event, tag=True, kw_only=True):
+    """Training goes on after a pause."""
+
+    step: int
+
+
+class CommandReceived(Event, tag=True, kw_only=True):
+    """The trainer took up a command from its pilot."""
+
+    command: str
+    step: int
+
+
+class ConfigChanged(Event, tag=True, kw_only=True):
+    """A setting changed while running, from the next step on."""
+
+    step: int
+    key: str
+    """Dotted, e.g. `optim.learning_rate`."""
+    old: str
+    """As TOML."""
+    new: str
+    """As TOML."""
+
+
+class ConfigRefused(Event, tag=True, kw_only=True):
+    """A setting cannot change while running."""
+
+    step: int
+    key: str
+    old: str
+    new: str
+    reason: str
+
+
+class LedgerUpdated(Event, tag=True, kw_only=True):
+    """Where the time has gone since the run began, all sessions of a resumed run included."""
+
+    seconds: dict[str, float]
+    """Seconds by phase; the keys are PHASES."""
+    wall: float
+    """Wall time, seconds; the phases add up to it."""
+
+
+class MemorySampled(Event, tag=True, kw_only=True):
+    """What the framework's own allocator holds on the device, bytes."""
+
+    allocated: int
+    reserved: int
+    peak: int
+    total: int | None = None
+
+
+class TelemetrySampled(Event, tag=True, kw_only=True):
+    """What the machine says of itself."""
+
+    rss: int
+    """Resident memory of this process, bytes."""
+    rss_peak: int | None = None
+    host_memory_used: int
+    host_memory_total: int
+    cpu_percent: float
+    """Load of all cores together, 0…100."""
+    process_cpu_percent: float
+    """This process, 100 for one whole core."""
+    gpu_utilization: float | None = None
+    """0…100 (NVML)."""
+    gpu_memory_used: int | None = None
+    gpu_memory_total: int | None = None
+    gpu_watts: float | None = None
+    gpu_celsius: float | None = None
+
+
+class LogLine(Event, tag=True, kw_only=True):
+    """A line for the log pane."""
+
+    level: str
+    """`info`, `warning` or `error`."""
+    text: str
+    source: str = "trainer"
+    """`trainer`, or `console` for what anything printed to fd 1 or 2."""
+
+
+class Finished(Event, tag=True, kw_only=True):
+    """The trainer ended in order."""
+
+    step: int
+    reason: str
+    """`max_steps`, `stopped` (saved) or `discarded` (stopped without saving)."""
+    train_loss: float | None = None
+    val_loss: float | None = None
+    best_val_loss: float | None = None
+    best_step: int | None = None
+
+
+class Failed(Event, tag=True, kw_only=True):
+    """The trainer ended by an error."""
+
+    step: int
+    phase: str
+    error: str
+    """One line."""
+    user_error: bool = False
+    """True where it is the user's to mend (gpt.errors)."""
+
+
+AnyEvent = (
+    RunStarted | Resumed | StateChanged | StepDone | EvalDone | CheckpointSaved | CheckpointFailed | SampleStarted
+    | SampleText | SampleDone | Paused | Continued | CommandReceived | ConfigChanged | ConfigRefused | LedgerUpdated
+    | MemorySampled | TelemetrySampled | LogLine | Finished | Failed
+)  # fmt: skip
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(AnyEvent)
+
+
+def encode(event: Event) -> bytes:
+    """One JSON line, newline included. Non-finite floats become null."""
+    return _encoder.encode(event) + b"\n"
+
+
+def decode(line: bytes | str) -> AnyEvent:
+    """The event of one line. Raises msgspec.DecodeError (ValidationError) for anything else."""
+    return _decoder.decode(line)
