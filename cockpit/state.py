@@ -230,7 +230,8 @@ def _checkpoint_failed(state: RunState, event: ev.CheckpointFailed) -> RunState:
 
 def _sample_started(state: RunState, event: ev.SampleStarted) -> RunState:
     record = SampleRecord(event.sample, event.step, event.prompt)
-    state = _with(state, samples=(*state.samples, record)[-SAMPLES:])
+    others = tuple(s for s in state.samples if s.number != event.sample)  # drawn anew after a resume
+    state = _with(state, samples=(*others, record)[-SAMPLES:])
     return _mark(state, event.step, "sample", f"sample {event.sample}")
 
 

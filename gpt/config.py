@@ -6,12 +6,14 @@ inheritance and overrides are cockpit.profile's; this module knows only the valu
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from gpt.errors import ProfileError
+from gpt.strict import explain
 
 PositiveInt = Annotated[int, Meta(ge=1)]
 NaturalInt = Annotated[int, Meta(ge=0)]
@@ -181,6 +183,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 def check(profile: Profile) -> None:
     """Checks what spans several keys. Raises ProfileError with one line: what, what was got, what to do."""
     model, data, train, optim = profile.model, profile.data, profile.train, profile.optim
+    for key, value in flatten(profile).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ProfileError(f"{key} is {value}; it must be a finite number")
     if model.n_embd % model.n_head:
         raise ProfileError(
             f"model.n_embd {model.n_embd} is not divisible by model.n_head {model.n_head}; "
@@ -277,6 +282,6 @@ def decode(tree: dict[str, Any]) -> Profile:
     try:
         profile = msgspec.convert(tree, Profile)
     except msgspec.ValidationError as error:
-        raise ProfileError(str(error)) from None
+        raise ProfileError(explain(error, tree, Profile)) from None
     check(profile)
     return profile

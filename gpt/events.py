@@ -46,6 +46,8 @@ class RunStarted(Event, tag=True, kw_only=True):
     """Human name of the device, e.g. `NVIDIA H200` or `AMD EPYC, 2 threads`."""
     device_type: str
     """`cuda`, `mps` or `cpu`."""
+    device_uuid: str | None = None
+    """The card's UUID as NVML knows it, `GPU-…`; None where it is not an NVIDIA card."""
     dtype: str
     compiled: bool
     flops_per_token: float

@@ -1,0 +1,129 @@
+"""What a pilot can do: one list that the key bindings, the key bar, the help and the palette are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from textual.binding import Binding
+
+from cockpit.state import RunState
+from gpt.commands import Command, Continue, Evaluate, Pause, Save, StepOnce
+
+
+def always(state: RunState) -> bool:
+    """Whatever the state."""
+    return True
+
+
+def live(state: RunState) -> bool:
+    """While the trainer has not ended."""
+    return not state.is_final
+
+
+def paused(state: RunState) -> bool:
+    """While training stands still."""
+    return state.state == "paused"
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing a pilot can do."""
+
+    id: str
+    """Also the id of its key binding."""
+    keys: str
+    """Textual's names of its keys, separated by commas; the first one is shown."""
+    label: str
+    """A word or two, for the key bar."""
+    help: str
+    """One or two sentences: what happens, and when it takes effect."""
+    when: Callable[[RunState], bool] = live
+    """Whether it can be done in a state."""
+    command: Callable[[RunState], Command] | None = None
+    """Makes the command it sends; None: the app has a method `action_<id>` for it."""
+    said: Callable[[RunState], str] | None = None
+    """What the notice line says once the command is on its way."""
+    other_label: tuple[Callable[[RunState], bool], str] | None = None
+    """A label to show instead in some states."""
+    in_footer: bool = True
+    footer_rank: int = 0
+    """What goes first where the key bar is too short: the highest."""
+    key_name: str | None = None
+    """How its key is written; None: as Textual names it."""
+
+    @property
+    def key_label(self) -> str:
+        """How its key is written on screen."""
+        return self.key_name or self.keys.split(",")[0]
+
+    @property
+    def method(self) -> str:
+        """Textual's action string."""
+        return f"pilot('{self.id}')"
+
+    def label_for(self, state: RunState) -> str:
+        """Its label in a state."""
+        if self.other_label and self.other_label[0](state):
+            return self.other_label[1]
+        return self.label
+
+
+ACTIONS: tuple[Action, ...] = (
+    Action(
+        "pause", "space", "pause",
+        "Stand still as soon as the micro-step under way is done; again to go on. Nothing is lost or repeated.",
+        command=lambda state: Continue() if paused(state) else Pause(),
+        said=lambda state: "going on" if paused(state) else "pausing after this micro-step",
+        other_label=(paused, "resume"), footer_rank=1,
+    ),
+    Action(
+        "step", "n", "one step", "While paused, take one step and stand still again.",
+        when=paused, command=lambda state: StepOnce(), said=lambda state: "taking one step", footer_rank=2,
+    ),
+    Action(
+        "sample", "s", "sample",
+        "Let the model continue a prompt that you can edit. Sampling has a random generator of its own: training goes on "
+        "afterwards exactly as if nothing had been asked.",
+        footer_rank=3,
+    ),
+    Action(
+        "checkpoint", "c", "save", "Write a checkpoint at the next step boundary.",
+        command=lambda state: Save(), said=lambda state: "saving a checkpoint at the next step boundary", footer_rank=4,
+    ),
+    Action(
+        "evaluate", "e", "evaluate", "Estimate train and validation loss now, on batches of their own.",
+        command=lambda state: Evaluate(), said=lambda state: "evaluating after this micro-step", footer_rank=5,
+    ),
+    Action(
+        "reload", "r", "reload",
+        "Read the profile from disk again, show what differs, and apply what can change while the run goes on.",
+        footer_rank=6,
+    ),
+    Action(
+        "switch_pane", "tab", "log/sample", "On a narrow screen: show the log instead of the sample, or back.",
+        when=always, footer_rank=8,
+    ),
+    Action(
+        "help", "question_mark", "help", "Every key, and how to read the screen.", when=always, footer_rank=2, key_name="?",
+    ),
+    Action(
+        "palette", "ctrl+p", "palette", "Find an action by name.", when=always, in_footer=False, key_name="ctrl+p",
+    ),
+    Action(
+        "quit", "q,ctrl+q,ctrl+c", "quit",
+        "Save and stop, stop without saving, or go on without a screen. Once the run has ended: just leave.",
+        when=always,
+    ),
+)  # fmt: skip
+
+BY_ID = {action.id: action for action in ACTIONS}
+
+
+def bindings() -> list[Binding]:
+    """The key bindings of all actions."""
+    return [
+        Binding(key, action.method, action.label, tooltip=action.help, id=action.id if number == 0 else None)
+        for action in ACTIONS
+        for number, key in enumerate(action.keys.split(","))
+    ]

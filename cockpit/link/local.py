@@ -1,0 +1,116 @@
+"""The link to a trainer in this process. The one place where the cockpit reaches torch."""
+
+from __future__ import annotations
+
+import collections
+import threading
+from pathlib import Path
+
+from cockpit.eventlog import EventLog
+from cockpit.runs import Run
+from cockpit.telemetry import ConsoleTail, Telemetry
+from gpt.commands import Command
+from gpt.config import Profile
+from gpt.events import Event, Failed, RunStarted, StateChanged
+
+METER_SECONDS = 1.0
+"""Time between two readings of the machine's meters."""
+
+
+class LocalLink:
+    """Runs a trainer on a thread of its own, keeps its log, and passes events and commands between it and the screen.
+
+    Args:
+        run: the run's folder, locked by the caller.
+        resume: the checkpoint's folder to go on from, or None.
+    """
+
+    def __init__(self, run: Run, profile: Profile, *, resume: Path | None = None) -> None:
+        self.run, self.run_dir, self.profile = run.name, run.path, profile
+        self.failure: Failed | None = None
+        """What ended the trainer, if it was an error."""
+        self.crash: BaseException | None = None
+        """The exception behind a failure that is our bug."""
+        self._folder = run
+        self._resume = resume
+        self._log = EventLog(run.events_path)
+        self._events: collections.deque[Event] = collections.deque()
+        self._early: list[Command] = []
+        self._guard = threading.Lock()
+        self._trainer = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._train, name="trainer", daemon=True)
+        self._meters = threading.Thread(target=self._read_meters, name="meters", daemon=True)
+        self._telemetry = Telemetry()
+
+    def start(self) -> None:
+        """Starts the trainer; a resumed run's earlier events come first."""
+        self._thread.start()
+        self._meters.start()
+
+    def drain(self) -> list[Event]:
+        """All events since the last call, oldest first."""
+        events = []
+        while self._events:  # one reader, so what is there stays there
+            events.append(self._events.popleft())
+        return events
+
+    def send(self, command: Command) -> None:
+        """Hands a command to the trainer; before it is up, keeps it for then."""
+        with self._guard:
+            if self._trainer is None:
+                self._early.append(command)
+            else:
+                self._trainer.send(command)
+
+    @property
+    def alive(self) -> bool:
+        """False once the trainer has ended."""
+        return not self._ended.is_set()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Waits for the trainer's end; True once it has ended."""
+        return self._ended.wait(timeout)
+
+    def close(self) -> None:
+        """Makes the log durable. To be called once the trainer has ended."""
+        self._meters.join(timeout=2 * METER_SECONDS)
+        self._log.close()
+
+    def _emit(self, event: Event) -> None:
+        self._log.append(event)
+        self._events.append(event)
+        if isinstance(event, RunStarted) and event.device_uuid:
+            self._telemetry.watch_gpu(event.device_uuid)
+        elif isinstance(event, Failed):
+            self.failure = event
+
+    def _train(self) -> None:
+        try:
+            if self._resume:
+                self._events.extend(self._folder.read_events())
+            from gpt.trainer import Trainer  # imports torch: after the first frame
+
+            trainer = Trainer(self.profile, self.run_dir, self._emit, resume=self._resume)
+            with self._guard:
+                self._trainer = trainer
+                for command in self._early:
+                    trainer.send(command)
+            trainer.run()
+        except BaseException as error:
+            self.crash = error
+            if self.failure is None:
+                text = f"{type(error).__name__}: {error}".splitlines()[0]
+                self._emit(Failed(step=0, phase="startup", error=text))
+                self._emit(StateChanged(state="failed", detail=text))
+        finally:
+            self._ended.set()
+
+    def _read_meters(self) -> None:
+        tail = ConsoleTail(self._folder.console_path)
+        ended = False
+        while not ended:
+            ended = self._ended.wait(METER_SECONDS)
+            for line in tail.read():
+                self._emit(line)
+            self._emit(self._telemetry.sample())

@@ -1,0 +1,242 @@
+"""One sitting at a run: opens its folder, puts a screen in front of the trainer or none, and ends with an exit code."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from cockpit import __version__
+from cockpit import profile as profiles
+from cockpit.headless import HeadlessReporter
+from cockpit.link.local import LocalLink
+from cockpit.profile import Loaded
+from cockpit.runs import Run, latest
+from cockpit.terminal import captured_console, is_interactive, screen_on_terminal
+from gpt import checkpoint
+from gpt.commands import Stop
+from gpt.config import Profile, flatten, replace
+from gpt.data import check_source
+from gpt.errors import CheckpointError, ProfileError, RunError
+
+POLL_SECONDS = 0.1
+"""How often a run without a screen looks for events to print."""
+
+
+def run(loaded: Loaded, *, run_name: str | None, runs_dir: Path, resume: bool, headless: bool) -> int:
+    """Trains one run to its end and returns the exit code.
+
+    0: all steps done, or stopped by its pilot. 1: our error. 2: the user's. 130 and 143: SIGINT and SIGTERM, saved.
+
+    Raises a UserError, with nothing touched, where the profile, the data, the run or the terminal will not do.
+    """
+    if not headless and not is_interactive():
+        raise RunError("no terminal to draw on; add --headless to train without a screen")
+    sitting = _resume(loaded, run_name, runs_dir) if resume else None
+    profile = sitting.profile if sitting else loaded.profile
+    check_source(profile.data, profile.model)
+    folder = sitting.folder if sitting else Run.create(runs_dir, run_name, profile.name)
+    with folder.lock():
+        if not sitting:
+            folder.write_profile(loaded.text)
+            folder.write_facts(_facts(loaded, folder))
+        link = LocalLink(folder, profile, resume=sitting.checkpoint if sitting else None)
+        code = _sit(link, profile, loaded, folder, headless)
+        if link.failure and link.failure.user_error and not sitting:
+            folder.discard()
+    return code
+
+
+def _sit(link: LocalLink, profile: Profile, loaded: Loaded, folder: Run, headless: bool) -> int:
+    """Runs the trainer behind a screen, without one, or first the one and then the other."""
+    choice: str | None = "detach"
+    with captured_console(folder.console_path) as outside:
+        signals = _Signals(link)
+        if not headless:
+            choice = _show_screen(link, loaded, outside, signals)
+        reporter = HeadlessReporter(profile, stream=outside)
+        if choice == "detach":
+            with signals.installed():
+                if headless:
+                    link.start()
+                _follow(link, reporter)
+        else:
+            _wait_for_end(link, outside)
+        link.close()
+        if link.crash:
+            traceback.print_exception(link.crash)  # into console.log
+    return _report_end(link, folder, signals)
+
+
+def _show_screen(link: LocalLink, loaded: Loaded, outside: IO[str], signals: _Signals) -> str | None:
+    from cockpit.app import CockpitApp
+
+    app = CockpitApp(link, reload_profile=lambda: profiles.load(loaded.path, loaded.overrides).profile)
+    signals.app = app
+    with screen_on_terminal(outside), signals.installed():
+        try:
+            return app.run()
+        except Exception:
+            traceback.print_exc()  # into console.log
+            return "detach"  # the screen can die, the run goes on
+
+
+def _follow(link: LocalLink, reporter: HeadlessReporter) -> None:
+    """Prints events until the trainer has ended."""
+    while True:
+        ended = link.join(POLL_SECONDS)
+        for event in link.drain():
+            with suppress(OSError):  # whoever read our output is gone; the run goes on
+                reporter.show(event)
+        if ended:
+            break
+    with suppress(OSError):
+        reporter.close()
+
+
+def _wait_for_end(link: LocalLink, outside: IO[str]) -> None:
+    if link.alive:
+        with suppress(OSError):
+            outside.write("finishing the step and saving …\n")
+    link.join()
+
+
+def _report_end(link: LocalLink, folder: Run, signals: _Signals) -> int:
+    if link.failure:
+        print(f"gpt-cockpit: {link.failure.error}", file=sys.stderr)
+        if link.failure.user_error:
+            return 2
+        print(f"gpt-cockpit: this is our error; the details are in {folder.console_path}", file=sys.stderr)
+        return 1
+    return 128 + signals.received if signals.received else 0
+
+
+class _Signals:
+    """Turns SIGINT and SIGTERM into an orderly stop; a second SIGINT ends at once, without saving.
+
+    With a screen up its event loop installs handlers of its own, which call the same methods.
+    """
+
+    def __init__(self, link: LocalLink) -> None:
+        self.link = link
+        self.received = 0
+        self.app: Any = None
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._hang_up)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: object) -> None:
+        if self.received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = number
+        self.link.send(Stop(save=True))
+        if self.app is not None and self.app.is_running:
+            self.app.terminate()
+
+    def _hang_up(self, number: int, frame: object) -> None:
+        """The terminal is gone; the run goes on."""
+        if self.app is not None and self.app.is_running:
+            self.app.hang_up()
+
+
+class _Sitting(msgspec.Struct, frozen=True):
+    folder: Run
+    checkpoint: Path
+    profile: Profile
+
+
+def _resume(loaded: Loaded, run_name: str | None, runs_dir: Path) -> _Sitting:
+    """The run to go on with, its newest whole checkpoint, and the profile it goes on with."""
+    folder = Run.open(runs_dir, run_name) if run_name else latest(runs_dir, loaded.profile.name)
+    if folder is None:
+        raise RunError(f"no run of {loaded.profile.name} with a checkpoint under {runs_dir}; start without --resume")
+    path, state, complaints = checkpoint.newest(folder.checkpoints_path)
+    for complaint in complaints:
+        print(f"gpt-cockpit: passed over {complaint}", file=sys.stderr)
+    profile = _resumed_profile(loaded, folder, state)
+    wanted = {key: getattr(profile.model, key) for key in state["model"]}
+    difference = checkpoint.shape_difference(state["model"], {k: v for k, v in wanted.items() if v is not None})
+    if difference:
+        raise CheckpointError(
+            f"{path} holds another shape: {difference}; resume with its own profile, or start a new run"
+        )
+    return _Sitting(folder, path, profile)
+
+
+def _resumed_profile(loaded: Loaded, folder: Run, state: dict[str, Any]) -> Profile:
+    """The settings in force at the checkpoint, with what its pilot has since edited in the file or asked for by --set.
+
+    So a run started or changed with other settings than the file's goes on with those, without naming them again.
+    """
+    try:
+        at_checkpoint = msgspec.convert(state["profile"], Profile)
+    except msgspec.ValidationError as error:
+        raise CheckpointError(
+            f"{folder.path}: its settings are not readable ({error}); use the program that wrote it"
+        ) from None
+    file_then: dict[str, Any] = folder.read_facts().get("file_settings", {})
+    file_now, asked = _file_settings(loaded), flatten(loaded.profile)
+    changes = {key: value for key, value in file_now.items() if key in file_then and value != file_then[key]}
+    changes |= {key: asked[key] for key in _overridden(loaded) if key in asked}
+    return replace(at_checkpoint, changes)
+
+
+def _overridden(loaded: Loaded) -> list[str]:
+    return [override.split("=", 1)[0].strip() for override in loaded.overrides]
+
+
+def _file_settings(loaded: Loaded) -> dict[str, Any]:
+    """What the file alone says, without --set; what cannot stand without it counts as said with it."""
+    try:
+        return flatten(profiles.load(loaded.path).profile)
+    except ProfileError:
+        return flatten(loaded.profile)
+
+
+def _facts(loaded: Loaded, folder: Run) -> dict[str, Any]:
+    """run.json: who, when, with what."""
+    return {
+        "run": folder.name, "profile": loaded.profile.name, "profile_path": str(loaded.path.resolve()),
+        "overrides": list(loaded.overrides), "file_settings": _file_settings(loaded),
+        "profile_sha256": hashlib.sha256(msgspec.json.encode(loaded.profile)).hexdigest(),
+        "created": time.time(), "user": _user(), "host": platform.node(), "pid": os.getpid(), "argv": sys.argv[1:],
+        "cockpit": __version__, "python": platform.python_version(), "system": platform.platform(), "git": _git(),
+    }  # fmt: skip
+
+
+def _user() -> str | None:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a passwd entry
+        return None
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit and cleanliness of the folder the run was started in, where it is a checkout."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
+        changes = subprocess.run(
+            ["git", "status", "--porcelain"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit.stdout.strip(), "clean": not changes.stdout.strip()}

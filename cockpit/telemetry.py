@@ -1,0 +1,107 @@
+"""What the machine says of itself, once a second: memory, CPU load, and the GPU's own meters where NVML answers."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from gpt.events import LogLine, TelemetrySampled
+
+CONSOLE_LINE_LIMIT = 500
+"""Characters of a console line shown in the log pane; console.log has them all."""
+
+
+class Telemetry:
+    """Reads the meters. Every one that fails reads as None from then on; nothing here ever raises."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._process.cpu_percent()
+        psutil.cpu_percent()
+        self._nvml: Any = None
+        self._gpu: Any = None
+
+    def watch_gpu(self, uuid: str) -> None:
+        """Begins to read the meters of a card. NVML numbers cards its own way; the UUID is the same everywhere."""
+        with contextlib.suppress(Exception):  # no library, no driver, no permission: the meters stay unknown
+            import pynvml
+
+            pynvml.nvmlInit()
+            self._gpu = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+            self._nvml = pynvml
+
+    def sample(self) -> TelemetrySampled:
+        """The meters now."""
+        memory = psutil.virtual_memory()
+        return TelemetrySampled(
+            rss=self._process.memory_info().rss,
+            rss_peak=_rss_peak(),
+            host_memory_used=memory.total - memory.available,
+            host_memory_total=memory.total,
+            cpu_percent=psutil.cpu_percent(),
+            process_cpu_percent=self._process.cpu_percent(),
+            **self._sample_gpu(),
+        )
+
+    def _sample_gpu(self) -> dict[str, float | int]:
+        if self._nvml is None:
+            return {}
+        nvml, gpu, found = self._nvml, self._gpu, {}
+        with contextlib.suppress(nvml.NVMLError):
+            found["gpu_utilization"] = float(nvml.nvmlDeviceGetUtilizationRates(gpu).gpu)
+        with contextlib.suppress(nvml.NVMLError):
+            memory = nvml.nvmlDeviceGetMemoryInfo(gpu)
+            found |= {"gpu_memory_used": int(memory.used), "gpu_memory_total": int(memory.total)}
+        with contextlib.suppress(nvml.NVMLError):
+            found["gpu_watts"] = nvml.nvmlDeviceGetPowerUsage(gpu) / 1e3  # NVML gives milliwatts
+        with contextlib.suppress(nvml.NVMLError):
+            found["gpu_celsius"] = float(nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU))
+        return found
+
+
+class ConsoleTail:
+    """Turns what is appended to console.log into log lines."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = path.stat().st_size if path.exists() else 0
+        self._rest = b""
+
+    def read(self) -> list[LogLine]:
+        """The whole lines written since the last call; of a flood (1 MB and more) only the end."""
+        try:
+            with self._path.open("rb") as file:
+                size = file.seek(0, 2)
+                if size - self._offset > 1_000_000:
+                    self._offset, self._rest = size - 100_000, b""
+                file.seek(self._offset)
+                new = file.read()
+        except OSError:
+            return []
+        self._offset += len(new)
+        *lines, self._rest = (self._rest + new).split(b"\n")
+        if len(self._rest) > 65_536:
+            lines, self._rest = [*lines, self._rest], b""
+        texts = (line.decode(errors="replace").rstrip("\r").rsplit("\r", 1)[-1] for line in lines)
+        return [
+            LogLine(level=_level(text), text=text[:CONSOLE_LINE_LIMIT], source="console")
+            for text in texts
+            if text.strip()
+        ]
+
+
+def _level(text: str) -> str:
+    lower = text.lower()
+    if "error" in lower or "traceback" in lower:
+        return "error"
+    return "warning" if "warn" in lower else "info"
+
+
+def _rss_peak() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB

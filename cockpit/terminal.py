@@ -1,0 +1,95 @@
+"""The terminal, and who may write to it.
+
+While the screen is up only the screen writes to the terminal, through a descriptor of its own. Descriptors 1 and 2 lead
+to the run's console.log, so that warnings, compilers and C libraries cannot tear the picture. Whatever happens, the
+terminal is afterwards as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+RESET = (
+    "\x1b[?1049l"  # leave the alternate screen
+    "\x1b[?25h"  # show the cursor
+    "\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1015l\x1b[?1016l"  # no mouse reports
+    "\x1b[?1004l\x1b[?2004l\x1b[?2026l\x1b[?2048l"  # no focus, paste, synchronised output or in-band resize reports
+    "\x1b[<u"  # kitty keyboard protocol off
+    "\x1b[0m"
+)
+"""Undoes every terminal mode the screen switches on. Harmless where none is on."""
+
+
+def is_interactive() -> bool:
+    """True where there is a terminal to draw on and to read keys from."""
+    try:
+        return os.isatty(0) and os.isatty(2) and os.isatty(1)
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def captured_console(log: Path) -> Iterator[IO[str]]:
+    """Sends fds 1 and 2 to the end of `log` inside the block; yields a text file that still writes to the old fd 1."""
+    log_fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    _flush()
+    saved = [os.dup(1), os.dup(2)]
+    outside = open(os.dup(1), "w", encoding="utf-8", errors="replace", buffering=1)  # noqa: PTH123, SIM115 (a descriptor)
+    try:
+        os.dup2(log_fd, 1)
+        os.dup2(log_fd, 2)
+        yield outside
+    finally:
+        _flush()
+        for number, copy in enumerate(saved, start=1):
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(log_fd)
+        with contextlib.suppress(OSError, ValueError):
+            outside.close()
+
+
+@contextlib.contextmanager
+def screen_on_terminal(outside: IO[str]) -> Iterator[None]:
+    """Lets the screen draw on the terminal behind `outside` inside the block, and puts the terminal back afterwards.
+
+    Textual draws on `sys.__stderr__` and asks `sys.__stdout__` for the size, so both are pointed at the terminal's copy.
+    """
+    real: tuple[Any, Any] = (sys.__stdout__, sys.__stderr__)
+    with _modes_restored(outside):
+        sys.__stdout__ = sys.__stderr__ = outside  # type: ignore[misc]
+        try:
+            yield
+        finally:
+            sys.__stdout__, sys.__stderr__ = real  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def _modes_restored(outside: IO[str]) -> Iterator[None]:
+    try:
+        before = termios.tcgetattr(0)
+    except termios.error:
+        before = None
+    try:
+        yield
+    except BaseException:  # an orderly end has undone its modes already
+        with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
+            outside.write(RESET)
+            outside.flush()
+        raise
+    finally:
+        if before is not None:
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()

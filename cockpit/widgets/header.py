@@ -1,0 +1,83 @@
+"""The first two rows: which run, on what, how far, and in letters to read from across the room what it is doing."""
+
+from __future__ import annotations
+
+from rich.style import Style
+from textual.strip import Strip
+
+from cockpit import format as fmt
+from cockpit.sanitize import clean_line
+from cockpit.state import RunState
+from cockpit.widgets import ink
+from cockpit.widgets.instruments import short_dtype
+from cockpit.widgets.rows import Piece, RowsWidget, row, width_of
+
+
+class Header(RowsWidget):
+    """Profile and run, device, state, step and time left; below, a line that fills up.
+
+    Args:
+        profile: the profile's name.
+        run: the run's name.
+    """
+
+    DEFAULT_CSS = "Header { height: 2; }"
+
+    def __init__(self, profile: str, run: str, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._profile, self._run = clean_line(profile), clean_line(run)
+
+    def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
+        right = self._right(state, width)
+        left = self._left(state, width - width_of(right) - 2)
+        return [row(width, left, right), progress(state, width)]
+
+    def _left(self, state: RunState, room: int) -> list[Piece]:
+        name: list[Piece] = [(" ", ink.TEXT), (self._profile, ink.BRIGHT)]
+        run: list[Piece] = [(" · ", ink.FAINT), (self._run, ink.TEXT)]
+        device: list[Piece] = []
+        if state.started:
+            parts = [clean_line(state.started.device), short_dtype(state.started.dtype)]
+            parts += ["compiled"] if state.started.compiled else []
+            device = [("   " + "  ".join(parts), ink.DIM)]
+        for pieces in ([*name, *run, *device], [*name, *run], name):
+            if width_of(pieces) <= room:
+                return pieces
+        return name
+
+    def _right(self, state: RunState, width: int) -> list[Piece]:
+        word: list[Piece] = [(f" {state.state.upper()} ", state_style(state.state))]
+        detail = clean_line(state.detail)
+        note: list[Piece] = [(f"{detail} ", ink.DIM)] if detail and not state.is_final else []
+        total = f" / {state.max_steps:,}" if state.max_steps is not None else ""
+        digits = len(f"{state.max_steps:,}") if state.max_steps is not None else 6
+        step: list[Piece] = [("  step ", ink.DIM), (f"{state.step:>{digits},}", ink.BRIGHT), (total, ink.DIM)]
+        share = state.step / state.max_steps if state.max_steps else None
+        done: list[Piece] = [(f"  {fmt.percent(share):>5}", ink.TEXT), (" %", ink.FAINT)]
+        left = None if state.is_final else state.eta_seconds()
+        eta: list[Piece] = [("  ETA ", ink.DIM), (f"{fmt.duration(left):>9} ", ink.TEXT)]
+        if state.is_final:
+            eta = [("  took ", ink.DIM), (f"{fmt.duration(state.wall or None):>8} ", ink.TEXT)]
+        for pieces in (
+            [*note, *word, *step, *done, *eta],
+            [*word, *step, *done, *eta],
+            [*word, *step, *done],
+            [*word, *step[1:]],
+            word,
+        ):
+            if width_of(pieces) <= width * 0.8:
+                return pieces
+        return word
+
+
+def state_style(state: str) -> Style:
+    """Dark letters on the state's colour."""
+    color = ink.STATE_COLORS.get(state, ink.DIM_COLOR)
+    return Style(color="#000000", bgcolor=color, bold=True)
+
+
+def progress(state: RunState, width: int) -> Strip:
+    """A line across the screen, bright as far as the run has come."""
+    share = min(1.0, state.step / state.max_steps) if state.max_steps else 0.0
+    filled = int(share * width)
+    return row(width, [("━" * filled, Style(color=ink.STATE_COLORS.get(state.state))), ("─" * (width - filled), ink.RULE)])

@@ -1,0 +1,208 @@
+"""The instruments: many numbers in one widget, each in a place of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from rich.style import Style
+from textual.strip import Strip
+
+from cockpit import format as fmt
+from cockpit.sanitize import clean_line
+from cockpit.series import Series
+from cockpit.state import RunState
+from cockpit.widgets import ink, plot
+from cockpit.widgets.rows import Piece, RowsWidget, columns
+
+LABEL = 10
+VALUE = 9
+"""Cells of a label and of a right-aligned value."""
+
+
+class Reading(NamedTuple):
+    """One instrument: a label, a value with its unit, then a note or the value's recent curve."""
+
+    label: str
+    value: str
+    unit: str = ""
+    note: str = ""
+    curve: Series | None = None
+    style: Style = ink.TEXT
+
+
+def loss(state: RunState) -> Reading:
+    value = state.smoothed_loss.last
+    return Reading("loss", fmt.loss(value), "", "smoothed", state.smoothed_loss, ink.TRAIN)
+
+
+def val_loss(state: RunState) -> Reading:
+    done = state.evaluation
+    error = f"± {done.val_stderr:.4f}" if done and done.val_stderr is not None else ""
+    value = fmt.loss(done.val_loss if done else None)
+    return Reading("val loss", value, error, "", state.val_loss, ink.VALIDATION)
+
+
+def best(state: RunState) -> Reading:
+    note = f"at step {state.best_step:,}" if state.best_step is not None else ""
+    return Reading("best val", fmt.loss(state.best_val_loss), "", note, style=ink.VALIDATION)
+
+
+def perplexity(state: RunState) -> Reading:
+    done = state.evaluation
+    value = math.exp(done.val_loss) if done and done.val_loss is not None and done.val_loss < 50 else None
+    bits = f"{state.bits_per_byte:.3f} bits per byte" if state.bits_per_byte is not None else ""
+    return Reading("perplexity", fmt.significant(value, 4), "", bits)
+
+
+def ms_per_iter(state: RunState) -> Reading:
+    return Reading("ms/iter", fmt.number(state.median_ms(), 1), "ms", "", state.ms)
+
+
+def tokens_per_s(state: RunState) -> Reading:
+    recent = state.tokens_per_s.y[-20:]
+    return Reading("tokens/s", fmt.number(float(recent.mean()) if len(recent) else None), "/s", "", state.tokens_per_s)
+
+
+def mfu(state: RunState) -> Reading:
+    recent = state.mfu.y[-20:]
+    value = float(recent.mean()) if len(recent) else None
+    note, started = "", state.started
+    if started and started.peak_flops:
+        source = {"measured": "measured peak", "profile": "peak of the profile"}.get(started.peak_source or "", "")
+        note = f"of {fmt.significant(started.peak_flops / 1e12)} TFLOP/s {source or short_dtype(started.dtype)}"
+    return Reading("MFU", fmt.percent(value), "%", note)
+
+
+def tokens(state: RunState) -> Reading:
+    value, letter = fmt.count(state.tokens)
+    started = state.started
+    note = f"{fmt.significant(state.tokens / started.parameters)} per parameter" if started else ""
+    return Reading("tokens", value, letter, note)
+
+
+def learning_rate(state: RunState) -> Reading:
+    return Reading("lr", fmt.scientific(state.lr.last), "", "", state.lr)
+
+
+def grad_norm(state: RunState) -> Reading:
+    return Reading("grad norm", fmt.significant(state.grad_norm.last), "", "", state.grad_norm)
+
+
+def data_wait(state: RunState) -> Reading:
+    waited = state.last.data_ms / state.last.ms if state.last and state.last.ms else None
+    return Reading("data wait", fmt.percent(waited), "%", "of each step")
+
+
+def parameters(state: RunState) -> Reading:
+    value, letter = fmt.count(state.started.parameters if state.started else None)
+    note = "{} {} tokens a step".format(*fmt.count(state.started.tokens_per_step)) if state.started else ""
+    return Reading("parameters", value, letter, note.replace("  ", " "))
+
+
+def memory(state: RunState) -> Reading:
+    """Device memory on a GPU, this process's memory on a CPU."""
+    held, meters = state.memory, state.telemetry
+    if held and _on_gpu(state):
+        total = held.total or (meters.gpu_memory_total if meters else None)
+        return Reading("GPU mem", fmt.gib(held.allocated), "GiB", f"of {fmt.gib(total, 1)}, peak {fmt.gib(held.peak)}")
+    peak = f"peak {fmt.gib(meters.rss_peak)}" if meters and meters.rss_peak else ""
+    return Reading("memory", fmt.gib(meters.rss if meters else None), "GiB", peak)
+
+
+def reserved(state: RunState) -> Reading:
+    """What the allocator keeps on a GPU, what the whole machine uses on a CPU."""
+    held, meters = state.memory, state.telemetry
+    if held and _on_gpu(state):
+        used = meters.gpu_memory_used if meters else None
+        return Reading("reserved", fmt.gib(held.reserved), "GiB", f"card {fmt.gib(used)} in use" if used else "")
+    total = f"of {fmt.gib(meters.host_memory_total, 1)} in use" if meters else ""
+    return Reading("machine", fmt.gib(meters.host_memory_used if meters else None), "GiB", total)
+
+
+def load(state: RunState) -> Reading:
+    meters = state.telemetry
+    if _on_gpu(state):
+        note = ""
+        if meters and meters.gpu_watts is not None:
+            note = f"{meters.gpu_watts:,.0f} W"
+        if meters and meters.gpu_celsius is not None:
+            note += f"{'  ' if note else ''}{meters.gpu_celsius:.0f} °C"
+        return Reading("GPU load", fmt.number(meters.gpu_utilization if meters else None), "%", note)
+    return Reading("CPU load", fmt.number(meters.cpu_percent if meters else None), "%", "", state.cpu_load)
+
+
+def process_load(state: RunState) -> Reading:
+    meters = state.telemetry
+    value = meters.process_cpu_percent / 100 if meters else None
+    return Reading("this run", fmt.number(value, 2), "cores")
+
+
+Column = tuple[Callable[[RunState], Reading], ...]
+
+LAYOUTS: dict[int, tuple[Column, ...]] = {
+    1: ((loss, val_loss, ms_per_iter, tokens_per_s, mfu, learning_rate, memory, load),),
+    2: (
+        (loss, val_loss, learning_rate, grad_norm, best, perplexity),
+        (ms_per_iter, tokens_per_s, mfu, memory, load, tokens),
+    ),
+    3: (
+        (loss, val_loss, best, perplexity, tokens),
+        (ms_per_iter, tokens_per_s, mfu, tokens, data_wait),
+        (learning_rate, grad_norm, memory, load, reserved),
+    ),
+    4: (
+        (loss, val_loss, best, perplexity),
+        (ms_per_iter, tokens_per_s, mfu, data_wait),
+        (learning_rate, grad_norm, tokens, parameters),
+        (memory, reserved, load, process_load),
+    ),
+}
+"""Columns by how many fit, the most wanted readings first in each."""
+
+
+class Instruments(RowsWidget):
+    """Losses, speed, schedule and machine in columns."""
+
+    DEFAULT_CSS = "Instruments { height: 4; }"
+
+    def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
+        number = max(1, min(4, (width + 2) // 38))
+        layout = LAYOUTS[number]
+        gap = 3 if number > 2 else 2
+        widths = [(width - 2 - gap * (number - 1)) // number] * number
+        lines = []
+        for line in range(min(height, max(len(column) for column in layout))):
+            cells = []
+            for column, cell_width in zip(layout, widths, strict=True):
+                reading = column[line](state) if line < len(column) else None
+                cells.append((cell(reading, cell_width) if reading else [], cell_width))
+            lines.append(columns(cells, width, gap))
+        return lines
+
+
+def cell(reading: Reading, width: int) -> list[Piece]:
+    """A reading in a place of fixed width: label dim, value bright and right-aligned, unit faint, then note or curve."""
+    pieces: list[Piece] = [
+        (f"{reading.label:<{LABEL}} ", ink.DIM),
+        (f"{reading.value:>{VALUE}}", reading.style if reading.value != fmt.UNKNOWN else ink.FAINT),
+        (f" {reading.unit:<4}" if len(reading.unit) <= 4 else f" {reading.unit}", ink.FAINT),
+    ]
+    left = width - sum(len(text) for text, _ in pieces)
+    if reading.curve is not None and left >= 5:
+        bars = min(left - 1, 20)
+        pieces.append((" " + plot.sparkline(plot.recent_means(reading.curve.y, bars), bars), ink.SPARK))
+    elif reading.note and left >= len(reading.note) + 1:
+        pieces.append((f" {reading.note}", ink.FAINT))
+    return pieces
+
+
+def short_dtype(dtype: str) -> str:
+    """`bf16` for `bfloat16`, and so on."""
+    names = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+    return names.get(dtype, clean_line(dtype))
+
+
+def _on_gpu(state: RunState) -> bool:
+    return state.started is not None and state.started.device_type == "cuda"

@@ -1,0 +1,48 @@
+"""The last row: the keys that do something now, and what the screen costs."""
+
+from __future__ import annotations
+
+from rich.style import Style
+from textual.strip import Strip
+
+from cockpit import format as fmt
+from cockpit.actions import ACTIONS, Action
+from cockpit.state import RunState
+from cockpit.widgets import ink
+from cockpit.widgets.rows import Piece, RowsWidget, row, width_of
+
+
+class KeyBar(RowsWidget):
+    """Keys from the registry of actions; each can be clicked."""
+
+    DEFAULT_CSS = "KeyBar { height: 1; dock: bottom; }"
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.cost: float | None = None
+        """CPU time of the screen over wall time, 0…1."""
+        self.narrow = False
+        """Whether the panes share one place, so that `tab` does something."""
+
+    def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
+        shown = [action for action in ACTIONS if action.in_footer and action.when(state)]
+        shown = [action for action in shown if self.narrow or action.id != "switch_pane"]
+        if width < 50:
+            costs = [""]
+        else:
+            costs = [f"screen {fmt.percent(self.cost):>4} % CPU ", f"{fmt.percent(self.cost):>4} % CPU ", ""]
+        for cost in costs:
+            while True:
+                left = [piece for action in shown for piece in _key(action, state)]
+                if width_of(left) + len(cost) <= width:
+                    return [row(width, left, [(cost, ink.FAINT)])]
+                if cost != costs[-1] or len(shown) <= 1:
+                    break
+                least = max(range(len(shown)), key=lambda index: shown[index].footer_rank)
+                del shown[least]
+        return [row(width, [piece for action in shown for piece in _key(action, state)])]
+
+
+def _key(action: Action, state: RunState) -> list[Piece]:
+    click = Style(meta={"@click": f"app.{action.method}"})
+    return [(f" {action.key_label} ", ink.BRIGHT + click), (f"{action.label_for(state)} ", ink.DIM + click)]

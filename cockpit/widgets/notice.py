@@ -1,0 +1,85 @@
+"""The line above the keys: what the last key press led to, what is wrong, and at the end what was reached."""
+
+from __future__ import annotations
+
+from textual.strip import Strip
+
+from cockpit import format as fmt
+from cockpit.sanitize import clean_line
+from cockpit.state import RunState
+from cockpit.widgets import ink
+from cockpit.widgets.panes import wrap
+from cockpit.widgets.rows import Piece, RowsWidget, row
+
+_STYLES = {"info": ("▸", ink.TEXT), "warning": ("!", ink.WARNING), "error": ("×", ink.CRITICAL)}
+
+
+class Notice(RowsWidget):
+    """One message; a failure and the result of a finished run stay, everything else gives way to them."""
+
+    DEFAULT_CSS = "Notice { height: 1; }"
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._message: tuple[str, str] | None = None
+
+    def say(self, text: str, level: str = "info") -> None:
+        """Shows a message until the next one. `level` is `info`, `warning` or `error`."""
+        self._message = (text, level)
+
+    def clear(self) -> None:
+        """Takes the message away."""
+        self._message = None
+
+    def height_for(self, state: RunState, width: int) -> int:
+        """Rows that what is to be said takes, 1 to 3."""
+        return min(3, max(1, len(self._lines(state, width))))
+
+    def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
+        return [row(width, [(" ", ink.TEXT), *line]) for line in self._lines(state, width)[:height]]
+
+    def _lines(self, state: RunState, width: int) -> list[list[Piece]]:
+        return wrap(self._pieces(state), max(1, width - 2))
+
+    def _pieces(self, state: RunState) -> list[Piece]:
+        lasting = outcome(state)
+        if self._message and not (lasting and self._message[1] == "info"):
+            text, level = self._message
+            glyph, style = _STYLES[level]
+            return [(f"{glyph} ", style), (clean_line(text), style)]
+        return lasting
+
+
+def outcome(state: RunState) -> list[Piece]:
+    """What the run came to, or what is wrong with it now; nothing while all is well."""
+    if state.failed:
+        phase = clean_line(state.failed.phase)
+        where = f"failed in {phase} at step {state.failed.step:,}: "
+        return [("× ", ink.CRITICAL), (where, ink.CRITICAL), (clean_line(state.failed.error), ink.TEXT)]
+    if state.finished:
+        return _result(state)
+    if state.checkpoint_error:
+        error = state.checkpoint_error
+        return [
+            ("! ", ink.WARNING),
+            (f"the checkpoint at step {error.step:,} failed: {clean_line(error.error)}; ", ink.WARNING),
+            ("those before it are untouched, c tries again", ink.TEXT),
+        ]
+    return []
+
+
+def _result(state: RunState) -> list[Piece]:
+    done = state.finished
+    assert done is not None
+    words = {"max_steps": "all steps done", "stopped": "stopped and saved", "discarded": "stopped without saving"}
+    pieces: list[Piece] = [("■ ", ink.GOOD), (words.get(done.reason, clean_line(done.reason)), ink.BRIGHT)]
+    pieces += [("  val ", ink.DIM), (fmt.loss(done.val_loss), ink.VALIDATION)]
+    if done.best_val_loss is not None and done.best_step is not None:
+        pieces += [("  best ", ink.DIM), (fmt.loss(done.best_val_loss), ink.VALIDATION)]
+        pieces += [(f" at step {done.best_step:,}", ink.DIM)]
+    pieces += [("  train ", ink.DIM), (fmt.loss(done.train_loss), ink.TRAIN)]
+    pieces += [("  ", ink.DIM), (f"{done.step:,}", ink.TEXT), (" steps in ", ink.DIM)]
+    pieces += [(fmt.duration(state.wall or None), ink.TEXT)]
+    if state.checkpoint:
+        pieces += [("  saved ", ink.DIM), (clean_line(state.checkpoint.path), ink.TEXT)]
+    return pieces

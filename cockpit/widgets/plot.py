@@ -1,0 +1,187 @@
+"""The chart's arithmetic: pure functions on arrays, without a terminal.
+
+A cell of a braille chart has 2 × 4 dots. Columns below are dot columns, two to a cell; rows are dot rows from the top.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+_BITS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], dtype=np.uint8)
+_NICE = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0)
+
+
+def envelope(x: np.ndarray, y: np.ndarray, x0: float, x1: float, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest y of the points that fall in each column: a spike of one point in a million stays visible.
+
+    Args:
+        x: (n,) ascending. y: (n,), NaN and infinities are left out.
+        x0, x1: where the first column begins and the last one ends.
+
+    Returns:
+        low, high: (columns,) float64, NaN where a column has no point.
+    """
+    low, high = np.full(columns, np.nan), np.full(columns, np.nan)
+    if not len(x) or x1 <= x0 or not columns:
+        return low, high
+    edges = np.searchsorted(x, np.linspace(x0, x1, columns + 1))
+    edges[-1] = np.searchsorted(x, x1, side="right")
+    filled = edges[1:] > edges[:-1]
+    if not filled.any():
+        return low, high
+    starts = edges[:-1][filled]  # the points of a filled column end where those of the next one start
+    inside = y[: edges[-1]]
+    if not math.isfinite(float(inside[starts[0] :].sum())):
+        inside = np.where(np.isfinite(inside), inside, np.nan)
+    low[filled] = np.fmin.reduceat(inside, starts)
+    high[filled] = np.fmax.reduceat(inside, starts)
+    return low, high
+
+
+def line(x: np.ndarray, y: np.ndarray, x0: float, x1: float, columns: int) -> np.ndarray:
+    """y of a curve in each column: its newest point there, or a straight line between the points around it.
+
+    Returns:
+        (columns,) float64, NaN before the first point and after the last.
+    """
+    values = np.full(columns, np.nan)
+    if not len(x) or x1 <= x0 or not columns:
+        return values
+    edges = np.searchsorted(x, np.linspace(x0, x1, columns + 1))
+    edges[-1] = np.searchsorted(x, x1, side="right")
+    filled = edges[1:] > edges[:-1]
+    values[filled] = y[edges[1:][filled] - 1]
+    known = np.flatnonzero(np.isfinite(values))
+    if len(known):
+        between = np.arange(known[0], known[-1] + 1)
+        values[between] = np.interp(between, known, values[known])
+    return values
+
+
+def joined(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The envelope without gaps: empty columns between two filled ones lie on the line that joins their middles, and
+    each column reaches to the one before it. (columns,) each."""
+    known = np.flatnonzero(np.isfinite(low))
+    if not len(known):
+        return low, high
+    low, high = low.copy(), high.copy()
+    between = np.arange(known[0], known[-1] + 1)
+    empty = between[~np.isfinite(low[between])]
+    if len(empty):
+        low[empty] = high[empty] = np.interp(empty, known, (low[known] + high[known]) / 2)
+    inner = between[1:]
+    low_before, high_before = low[inner - 1].copy(), high[inner - 1].copy()
+    low[inner] = np.where(low[inner] > high_before, high_before, low[inner])
+    high[inner] = np.where(high[inner] < low_before, low_before, high[inner])
+    return low, high
+
+
+def dots(low: np.ndarray, high: np.ndarray, y0: float, y1: float, rows: int) -> np.ndarray:
+    """(rows, columns) bool: in each column the dots from low to high. What lies outside y0…y1 is cut off."""
+    bottom, top = row_of(low, y0, y1, rows), row_of(high, y0, y1, rows)
+    index = np.arange(rows)[:, None]
+    with np.errstate(invalid="ignore"):
+        return (index >= top) & (index <= bottom) & np.isfinite(low)
+
+
+def row_of(y: np.ndarray, y0: float, y1: float, rows: int) -> np.ndarray:
+    """Dot row of a value, 0 at the top; outside 0…rows-1 where the value is outside y0…y1. NaN stays NaN."""
+    return np.round((y1 - y) / (y1 - y0) * (rows - 1))
+
+
+def braille(mask: np.ndarray) -> np.ndarray:
+    """(4·r, 2·c) bool dots as (r, c) uint8 dot patterns; a pattern's character is U+2800 plus it."""
+    rows, cols = mask.shape[0] // 4, mask.shape[1] // 2
+    cells = mask.reshape(rows, 4, cols, 2).transpose(0, 2, 1, 3)  # (r, c, 4, 2)
+    return (cells * _BITS).sum(axis=(2, 3), dtype=np.uint8)
+
+
+def nice_ceiling(value: float) -> float:
+    """The least of 1, 1.25, 1.5, 1.75, 2, 2.5, … 9, 10 times a power of ten that is not below a positive value."""
+    if value <= 0 or not math.isfinite(value):
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return next((nice * power for nice in _NICE if nice * power >= value * (1 - 1e-12)), 10 * power)
+
+
+def ticks(low: float, high: float, most: int, whole: bool = False) -> list[float]:
+    """Round numbers within low…high, evenly spaced by 1, 2 or 5 times a power of ten, `most` at the most.
+
+    Args:
+        whole: only whole numbers, for steps.
+    """
+    if not (math.isfinite(low) and math.isfinite(high)) or high <= low or most < 1:
+        return []
+    spacing = tick_spacing((high - low) / most)
+    if whole:
+        spacing = max(1.0, spacing)
+    while math.floor(high / spacing + 1e-9) - math.ceil(low / spacing - 1e-9) + 1 > most:
+        spacing = tick_spacing(spacing * 1.01)
+    first, last = math.ceil(low / spacing - 1e-9), math.floor(high / spacing + 1e-9)
+    return [index * spacing for index in range(first, last + 1)]
+
+
+def tick_spacing(least: float) -> float:
+    """The least of 1, 2 and 5 times a power of ten that is not below `least`."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
+
+
+def loss_range(low: np.ndarray, high: np.ndarray, others: np.ndarray) -> tuple[float, float]:
+    """(y0, y1) that shows what matters of a loss curve and does not jitter.
+
+    The first few per cent of a run fall from ln(vocabulary) and would flatten the rest for ever, and so would a lone spike:
+    neither counts once there is a curve to look at. What is then above the range is for the caller to point at.
+
+    Args:
+        low, high: the envelope by column, NaN where empty. others: values that must fit in (smoothed, validation).
+    """
+    drawn = np.flatnonzero(np.isfinite(low))
+    others = others[np.isfinite(others)]
+    if not len(drawn):
+        if not len(others):
+            return 0.0, 1.0
+        low = high = others
+        drawn = np.arange(len(others))
+    bottom = float(min(low[drawn].min(), others.min(initial=math.inf)))
+    settled = drawn[len(drawn) // 12 :] if len(drawn) >= 24 else drawn
+    top = float(high[settled].max())
+    usual = float(np.quantile(high[settled], 0.97))
+    if top - bottom > 1.5 * (usual - bottom) > 0:
+        top = usual + 0.15 * (usual - bottom)
+    span = max(top - bottom, 1e-3 * max(1.0, abs(bottom)))
+    step = tick_spacing(span / 8) / 2  # whole steps, so that the scale stays while the curve moves
+    y0, y1 = math.floor((bottom - 0.02 * span) / step) * step, math.ceil((top + 0.02 * span) / step) * step
+    return y0, y1 if y1 > y0 else y0 + step
+
+
+SPARKS = " ▁▂▃▄▅▆▇█"
+
+
+def recent_means(y: np.ndarray, width: int) -> np.ndarray:
+    """The newest third or so of a curve as means of equal stretches, (≤ width,).
+
+    The stretches begin at fixed places, so what is drawn from them moves only when a new one is complete.
+    """
+    size = 2 ** max(0, int(math.log2(max(1.0, len(y) / (3 * max(1, width))))))
+    end = len(y) // size * size
+    stretches = y[max(0, end - width * size) : end].reshape(-1, size)
+    finite = np.isfinite(stretches)
+    counts = finite.sum(axis=1)
+    sums = np.where(finite, stretches, 0.0).sum(axis=1)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def sparkline(y: np.ndarray, width: int) -> str:
+    """Values as `width` bars, newest at the right, the least lowest; blanks where there is nothing."""
+    recent = y[-width:] if width > 0 else y[:0]
+    finite = recent[np.isfinite(recent)]
+    if not len(finite):
+        return " " * max(0, width)
+    low = float(finite.min())
+    span = float(finite.max()) - low
+    steady = span <= 1e-3 * max(1e-12, abs(low))  # noise of a constant is not worth a mountain range
+    scaled = np.full(len(recent), 2.0) if steady else 1 + np.round((recent - low) / span * 7)
+    return "".join(SPARKS[int(level)] for level in np.where(np.isfinite(recent), scaled, 0.0)).rjust(width)

@@ -1,0 +1,85 @@
+"""The time ledger as a stacked bar: where every second of the run has gone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from rich.style import Style
+from textual.strip import Strip
+
+from cockpit import format as fmt
+from cockpit.state import RunState
+from cockpit.widgets import ink
+from cockpit.widgets.rows import Piece, RowsWidget, row, width_of
+
+PHASES: dict[str, tuple[str, str, Style]] = {
+    "train": ("train", "█", Style(color=ink.GOOD_COLOR)),
+    "data": ("data", "▒", Style(color=ink.WARNING_COLOR)),
+    "evaluate": ("evaluate", "▓", Style(color=ink.VALIDATION_COLOR)),
+    "checkpoint": ("save", "▚", Style(color=ink.TRAIN_COLOR)),
+    "sample": ("sample", "░", Style(color=ink.TRAIN_COLOR)),
+    "paused": ("paused", "‖", Style(color=ink.PAUSED_COLOR)),
+    "compile": ("compile", "≡", Style(color=ink.DIM_COLOR)),
+    "startup": ("startup", "▖", Style(color=ink.DIM_COLOR)),
+    "other": ("other", "·", Style(color=ink.DIM_COLOR)),
+}
+"""Phase of gpt.events.PHASES → word, pattern, style. The patterns differ, so that the bar reads without colour."""
+
+
+class TimeBar(RowsWidget):
+    """Two rows: the bar with goodput, and the phases with seconds and per cent."""
+
+    DEFAULT_CSS = "TimeBar { height: 2; }"
+
+    def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
+        goodput: list[Piece] = [
+            ("  goodput ", ink.DIM),
+            (f"{fmt.percent(state.goodput):>5}", ink.TEXT),
+            (" % ", ink.FAINT),
+        ]
+        label: list[Piece] = [(" time ", ink.DIM), (f"{fmt.duration(state.wall or None):>9}", ink.TEXT), ("  ", ink.TEXT)]
+        room = width - width_of(label) - width_of(goodput)
+        if room < 10:
+            return [row(width, [*label, *goodput])]
+        return [row(width, [*label, *bar(state.ledger, room)], goodput), row(width, legend(state.ledger, width))]
+
+
+def bar(seconds: Mapping[str, float], width: int) -> list[Piece]:
+    """The phases side by side on exactly `width` cells; a phase of half a per cent or more gets a cell of its own."""
+    return [
+        (PHASES[phase][1] * cells, PHASES[phase][2]) for phase, cells in shares(seconds, width).items() if cells
+    ] or [("─" * width, ink.RULE)]
+
+
+def shares(seconds: Mapping[str, float], width: int) -> dict[str, int]:
+    """Cells of each phase; they add up to `width` (largest remainders), or to 0 where nothing has been measured."""
+    total = sum(seconds.get(phase, 0.0) for phase in PHASES)
+    if total <= 0:
+        return {}
+    exact = np.array([seconds.get(phase, 0.0) / total * width for phase in PHASES])
+    cells = np.floor(exact).astype(int)
+    cells[(cells == 0) & (exact >= 0.005 * width)] = 1
+    while cells.sum() < width:
+        cells[np.argmax(exact - cells)] += 1
+    while cells.sum() > width:
+        cells[np.argmax(cells)] -= 1
+    return dict(zip(PHASES, cells.tolist(), strict=True))
+
+
+def legend(seconds: Mapping[str, float], width: int) -> list[Piece]:
+    """Pattern, word, per cent and time of each phase that took any, as many as fit, in the order of the bar."""
+    total = sum(seconds.values())
+    present = [phase for phase in PHASES if seconds.get(phase, 0.0) > 0]
+    shown: list[Piece] = []
+    for with_seconds in (True, False):
+        shown = [(" ", ink.TEXT)]
+        for phase in present if total > 0 else []:
+            word, glyph, style = PHASES[phase]
+            shown += [
+                (glyph, style), (f" {word} ", ink.DIM), (fmt.percent(seconds[phase] / total), ink.TEXT), (" %", ink.FAINT),
+            ]  # fmt: skip
+            shown.append((f" {fmt.duration(seconds[phase])}   " if with_seconds else "  ", ink.FAINT))
+        if width_of(shown) <= width + 2:
+            break
+    return shown

@@ -1,0 +1,204 @@
+"""Checkpoints: whole or not there at all.
+
+A checkpoint is a folder `step-00004000` with `model.safetensors`, `optimizer.safetensors` and `state.json`. It is written
+beside its place under a name that nobody reads, each file is hashed and made durable (fsync), and only then is the
+folder renamed and its parent made durable. `state.json` holds the hashes, so that a damaged one is recognised. The links
+`latest` and `best` move after that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gpt.errors import CheckpointError
+
+FORMAT = 1
+"""Version of the layout described above."""
+
+_STATE = "state.json"
+
+
+def folder_name(step: int) -> str:
+    """Name of a checkpoint's folder."""
+    return f"step-{step:08d}"
+
+
+def write(parent: Path, step: int, files: Mapping[str, Mapping[str, Any]], state: Mapping[str, Any]) -> int:
+    """Writes a checkpoint and returns its size in bytes once it is durable.
+
+    Args:
+        parent: the run's `checkpoints` folder; made if it is missing.
+        files: tensors by file name without `.safetensors`, then by tensor name; contiguous, on the CPU.
+        state: JSON values that go into `state.json`.
+
+    Raises OSError where the disk refuses; whatever was there before is then untouched.
+    """
+    from safetensors.torch import save_file
+
+    parent.mkdir(parents=True, exist_ok=True)
+    place = parent / folder_name(step)
+    draft = parent / f".{place.name}.{os.getpid()}.tmp"
+    try:
+        draft.mkdir()
+        hashes = {}
+        for name, tensors in files.items():
+            path = draft / f"{name}.safetensors"
+            save_file(dict(tensors), path)
+            hashes[path.name] = _make_durable(path)
+        document = {"format": FORMAT, "step": step, "files": hashes, **state}
+        (draft / _STATE).write_text(json.dumps(document, indent=1, allow_nan=False))
+        _make_durable(draft / _STATE)
+        size = sum(path.stat().st_size for path in draft.iterdir())
+        _sync_folder(draft)
+        with _moved_aside(place):
+            draft.rename(place)
+            _sync_folder(parent)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return size
+
+
+def point(parent: Path, name: str, step: int) -> None:
+    """Makes the link `name` (`latest` or `best`) lead to the checkpoint of `step`, at once or not at all."""
+    draft = parent / f".{name}.{os.getpid()}.tmp"
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(folder_name(step))
+    draft.replace(parent / name)
+    _sync_folder(parent)
+
+
+def prune(parent: Path, keep: int) -> list[Path]:
+    """Deletes all but the newest `keep` checkpoints, `latest` and `best`, and drafts left by killed savers; returns what went."""
+    safe = {(parent / name).resolve() for name in ("latest", "best")}
+    doomed = [path for path in list_newest_first(parent)[keep:] if path.resolve() not in safe]
+    drafts = [path for path in parent.glob(".step-*.tmp") if not _belongs_to_live_process(path)]
+    for path in doomed + drafts:
+        shutil.rmtree(path, ignore_errors=True)
+    return doomed
+
+
+def list_newest_first(parent: Path) -> list[Path]:
+    """The folders of all checkpoints, the highest step first, not verified."""
+    if not parent.is_dir():
+        return []
+    return sorted((p for p in parent.iterdir() if p.name.startswith("step-") and p.is_dir()), reverse=True)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """`state.json` of a checkpoint. Raises CheckpointError where it is missing, damaged or of a newer format."""
+    try:
+        document = json.loads((path / _STATE).read_bytes())
+        version, files = document["format"], document["files"]
+        if not isinstance(files, dict) or not isinstance(document["step"], int):
+            raise TypeError
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no {_STATE}; choose a folder named step-…") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path / _STATE}: damaged ({error!r:.80}); use an earlier checkpoint") from None
+    if version != FORMAT:
+        raise CheckpointError(f"{path}: format {version}, this program reads {FORMAT}; use the program that wrote it")
+    return document
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """`state.json` of a checkpoint whose every file has the hash written there. Raises CheckpointError otherwise."""
+    state = read_state(path)
+    for name, expected in state["files"].items():
+        try:
+            if _hash(path / name) != expected:
+                raise CheckpointError(f"{path / name}: damaged, its hash is not the one saved; use an earlier one")
+        except OSError as error:
+            raise CheckpointError(f"{path / name}: {error.strerror}; use an earlier checkpoint") from None
+    return state
+
+
+def newest(parent: Path) -> tuple[Path, dict[str, Any], list[str]]:
+    """(folder, state, complaints about newer ones) of the newest checkpoint that verifies.
+
+    Raises CheckpointError where there is none.
+    """
+    complaints: list[str] = []
+    for path in list_newest_first(parent):
+        try:
+            return path, verify(path), complaints
+        except CheckpointError as error:
+            complaints.append(str(error))
+    raise CheckpointError(
+        complaints[0] if complaints else f"{parent}: no checkpoint to resume from; start without --resume"
+    )
+
+
+def load_tensors(path: Path, name: str) -> dict[str, Any]:
+    """All tensors of one file, on the CPU. Raises CheckpointError where it cannot be read."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path / f"{name}.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}/{name}.safetensors: {error}; use an earlier checkpoint") from None
+
+
+def shape_difference(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """Field by field, how two model shapes differ, or None where they do not."""
+    keys = [key for key in wanted if saved.get(key) != wanted[key]]
+    return ", ".join(f"{key} {saved.get(key)} there, {wanted[key]} here" for key in keys) or None
+
+
+def _make_durable(path: Path) -> str:
+    """SHA-256 of a file as it lies on disk, after forcing it there."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _moved_aside(place: Path) -> Iterator[None]:
+    """Makes room at `place` where a checkpoint of the same step lies already; puts it back if the block fails."""
+    if not place.exists():
+        yield
+        return
+    aside = place.with_name(f".{place.name}.{os.getpid()}.old.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    place.rename(aside)
+    try:
+        yield
+    except BaseException:
+        if not place.exists():
+            aside.rename(place)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _belongs_to_live_process(draft: Path) -> bool:
+    pid = draft.name.split(".")[2]
+    if not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,251 @@
+"""Texts on disk to tokens in memory: which files, read how, split where, tokenized once. No torch."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+import shutil
+import sysconfig
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gpt.config import DataConfig
+from gpt.errors import DataError
+from gpt.tokenizer import ByteTokenizer, CharTokenizer, Gpt2Tokenizer, Tokenizer, cache_folder
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes tokenized so far, bytes in all)."""
+
+_STDLIB_LEFT_OUT = frozenset({
+    "site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__",
+    "_bundled",  # ensurepip's wheels
+    "pydoc_data",  # generated help texts: prose, not Python
+})  # fmt: skip
+_SNIFF_BYTES = 8192
+_PIECE_CHARS = 2**18
+"""Size of the pieces that are tokenized side by side, characters."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Tokens of a text."""
+
+    train: np.ndarray
+    """(n,) uint16."""
+    val: np.ndarray
+    """(m,) uint16."""
+    tokenizer: Tokenizer
+
+
+def text_files(source: str | list[str]) -> list[Path]:
+    """Files named by paths, folders and globs, each file once, sorted by path.
+
+    A folder stands for all text files under it; hidden ones, and those with a NUL byte near their start, are not
+    text. `~` is expanded. Raises DataError where something matches no file, or where a file asked for by name or
+    glob is not text.
+    """
+    found: dict[Path, Path] = {}
+    for item in [source] if isinstance(source, str) else source:
+        for path in _matches(item):
+            found.setdefault(path.resolve(), path)
+    if not found:
+        raise DataError("data.input is an empty list; name text files, folders or globs")
+    return sorted(found.values(), key=lambda path: path.as_posix())
+
+
+def _matches(item: str) -> list[Path]:
+    path = Path(item).expanduser()
+    if path.is_dir():
+        files = [file for file in _walk(path) if _is_text(file)]
+        if not files:
+            raise DataError(
+                f"data.input: no text files in the folder {item}; name a folder, file or glob that has some"
+            )
+        return files
+    if path.exists():
+        files = [path]
+    else:
+        files = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]  # noqa: PTH207
+    if not files:
+        raise DataError(f"data.input: no file matches {item} (looked in {Path.cwd()}); check the path")
+    for file in files:
+        if not _is_text(file):
+            raise DataError(
+                f"data.input: {file} is not UTF-8 text (it holds NUL bytes); prepared tokens are given by data.dir"
+            )
+    return files
+
+
+def _walk(folder: Path, left_out: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """All files under a folder, hidden ones aside. Links to folders are not followed, so that it always ends."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in left_out]
+        yield from (Path(parent, name) for name in names if not name.startswith("."))
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a file can be text: a regular file without a NUL byte near its start, the test git and grep use."""
+    if not path.is_file():
+        return False
+    with _readable(path), path.open("rb") as file:
+        return b"\0" not in file.read(_SNIFF_BYTES)
+
+
+def python_stdlib_files() -> list[Path]:
+    """The Python standard library's own source, sorted by path within it: about 11 MB, the same list every time.
+
+    Tests, installed packages and generated files are left out. Raises DataError where this Python has no source files.
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    files = [
+        path
+        for path in _walk(root, _STDLIB_LEFT_OUT)
+        if path.suffix == ".py" and not path.name.startswith("_sysconfigdata") and path.is_file()
+    ]
+    if not files:
+        raise DataError(f"data.name: no .py files in this Python's library {root}; give a text as data.input instead")
+    return sorted(files, key=lambda path: path.relative_to(root).as_posix())
+
+
+def source_files(data: DataConfig) -> list[Path]:
+    """The text files of a profile that trains on text (`data.input` or `data.name`)."""
+    return python_stdlib_files() if data.input is None else text_files(data.input)
+
+
+def read_text(paths: list[Path]) -> str:
+    """The files' text, joined by newlines. Bytes that are not UTF-8 become U+FFFD; every line ends with one newline.
+
+    Raises DataError for a file that cannot be read.
+    """
+    texts = []
+    for path in paths:
+        with _readable(path):
+            texts.append(path.read_text(encoding="utf-8", errors="replace"))  # newlines are made one by Python
+    return "\n".join(texts)
+
+
+def split_text(text: str, val_fraction: float) -> tuple[str, str]:
+    """(train, validation): the end of the text is for validation, as in nanoGPT's prepare.py."""
+    at = int(len(text) * (1 - val_fraction))
+    return text[:at], text[at:]
+
+
+def split_files(paths: list[Path], val_fraction: float) -> tuple[list[Path], list[Path]]:
+    """(train, validation): evenly spaced files of a sorted list are for validation, one of ten for 0.1.
+
+    The end of an alphabetical list would be of another kind than the rest: of the standard library, all of XML.
+    """
+    is_val = [int((i + 1) * val_fraction) > int(i * val_fraction) for i in range(len(paths))]
+    train = [path for path, held in zip(paths, is_val, strict=True) if not held]
+    return train, [path for path, held in zip(paths, is_val, strict=True) if held]
+
+
+def prepare(data: DataConfig, progress: Progress | None = None) -> Prepared:
+    """Tokens of the text that a profile names. Both splits and the text are held in memory.
+
+    GPT-2's tokens are kept in `tokens/` of the cache folder, by the text's hash, and read from there the next time.
+    Raises DataError where the text, or GPT-2's vocabulary, cannot be had.
+    """
+    files = source_files(data)
+    if data.input is None:
+        train, val = (read_text(part) for part in split_files(files, data.val_fraction))
+    else:
+        train, val = split_text(read_text(files), data.val_fraction)
+    if data.tokenizer == "gpt2":
+        tokenizer = Gpt2Tokenizer()
+        return Prepared(*_gpt2_tokens(train, val, tokenizer, progress), tokenizer)
+    tokenizer = CharTokenizer.of_text(train + val) if data.tokenizer == "char" else ByteTokenizer()
+    return Prepared(tokenizer.encode(train), tokenizer.encode(val), tokenizer)
+
+
+def _gpt2_tokens(
+    train: str, val: str, tokenizer: Gpt2Tokenizer, progress: Progress | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(train, validation) ids, from the cache where they have been made before."""
+    contents = [text.encode("utf-8", errors="replace") for text in (train, val)]
+    total = sum(map(len, contents))
+    digest = hashlib.sha256(b"gpt2 1")
+    for content in contents:  # all that the tokens depend on; a moved file is still the same text
+        digest.update(len(content).to_bytes(8, "little") + content)
+    folder = cache_folder() / "tokens" / digest.hexdigest()[:32]
+    files = [folder / "train.bin", folder / "val.bin"]
+    if all(file.is_file() for file in files):
+        if progress:
+            progress(total, total)
+        return np.fromfile(files[0], "<u2"), np.fromfile(files[1], "<u2")
+
+    done = 0
+
+    def report(size: int) -> None:
+        nonlocal done
+        done += size
+        if progress:
+            progress(done, total)
+
+    tokens = (encode_in_pieces(train, tokenizer, report), encode_in_pieces(val, tokenizer, report))
+    _store(folder, dict(zip(("train.bin", "val.bin"), tokens, strict=True)))
+    return tokens
+
+
+def encode_in_pieces(
+    text: str, tokenizer: Gpt2Tokenizer, report: Callable[[int], None], piece_chars: int = _PIECE_CHARS
+) -> np.ndarray:
+    """Ids of a long text, (n,) uint16, the same as in one go but on all cores. Reports the bytes of each portion."""
+    threads = min(8, os.cpu_count() or 1)
+    pieces = list(_pieces(text, piece_chars))
+    ids = [np.empty(0, np.uint16)]
+    for at in range(0, len(pieces), 2 * threads):
+        portion = pieces[at : at + 2 * threads]
+        ids += tokenizer.encode_batch(portion, threads)
+        report(sum(len(piece.encode("utf-8", errors="replace")) for piece in portion))
+    return np.concatenate(ids)
+
+
+# GPT-2 joins one space to the word behind it and splits off any other single white space, and looks at no more than
+# what surrounds it. So no token ever spans the place before a lone space or newline between two words, and what is
+# on either side of it is split the same without the other. Longer runs of white space have no such place.
+_BETWEEN_WORDS = re.compile(r"(?<=\S)(?=[ \n]\S)")
+
+
+def _pieces(text: str, size: int) -> Iterator[str]:
+    """Parts of a text of about `size` characters that tokenize alone as they do together."""
+    start = 0
+    while start < len(text):
+        cut = _BETWEEN_WORDS.search(text, start + size)
+        end = cut.start() if cut else len(text)
+        yield text[start:end]
+        start = end
+
+
+def _store(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes arrays into a new folder that appears whole or not at all. Without a writable cache, does nothing."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
+        try:
+            for name, array in arrays.items():
+                with (temporary / name).open("wb") as file:
+                    file.write(array.astype("<u2", copy=False).tobytes())
+                    file.flush()
+                    os.fsync(file.fileno())
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)  # still there where writing failed or another was first
+    except OSError:
+        pass
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Makes a failure to read a file the user's to mend."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None

@@ -1,0 +1,161 @@
+"""The training state that a checkpoint holds: weights, optimizer, scaler, data position and generators.
+
+A snapshot always describes the last step boundary. Between two micro-steps neither weights nor optimizer have changed, and
+the generators' states are those captured at the boundary, so that a checkpoint may be written at any moment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gpt import checkpoint
+from gpt.config import ModelConfig, Profile
+from gpt.data import BatchOrder, Dataset
+from gpt.device import Device
+from gpt.errors import CheckpointError
+from gpt.ledger import TimeLedger
+from gpt.model import GPT
+from gpt.optim import make_optimizer
+from gpt.stepper import Stepper
+
+
+class Snapshot:
+    """The live training state of one run.
+
+    Attributes:
+        model: the plain model; `forward` is it or its compiled form.
+        sequences: sequences trained on since step 0; the data position.
+    """
+
+    def __init__(self, model: GPT, forward: nn.Module, stepper: Stepper, device: Device, vocab_size: int) -> None:
+        self.model, self.forward, self.stepper, self.device, self.vocab_size = (
+            model,
+            forward,
+            stepper,
+            device,
+            vocab_size,
+        )
+        self.optimizer, self.scaler = stepper.optimizer, stepper.scaler
+        self.sequences = 0
+        self._generators: dict[str, torch.Tensor] = {}
+
+    def capture_generators(self) -> None:
+        """Notes the state of every random generator that training draws from. To be called at each step boundary."""
+        self._generators = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            self._generators["cuda"] = torch.cuda.get_rng_state(self.device.torch_device)
+        elif self.device.type == "mps":
+            self._generators["mps"] = torch.mps.get_rng_state()
+
+    def facts(self) -> dict[str, Any]:
+        """JSON values for state.json."""
+        return {
+            "model": _shape(self.model.config, self.vocab_size),
+            "sequences": self.sequences,
+            "optimizer_groups": self.optimizer.state_dict()["param_groups"],
+            "scaler": self.scaler.state_dict() if self.scaler else None,
+        }
+
+    def tensors(self) -> dict[str, dict[str, torch.Tensor]]:
+        """The two tensor files: `model` by parameter name, `optimizer` by parameter number, generators included."""
+        weights = {name: _host(parameter) for name, parameter in self.model.named_parameters()}
+        moments = {
+            f"state.{number}.{name}": _host(torch.as_tensor(value))
+            for number, entries in self.optimizer.state_dict()["state"].items()
+            for name, value in entries.items()
+        }
+        generators = {f"generator.{name}": state for name, state in self._generators.items()}
+        return {"model": weights, "optimizer": moments | generators}
+
+    def restore(self, path: Path, state: dict[str, Any]) -> None:
+        """Puts a verified checkpoint's content in place. Raises CheckpointError where it does not fit."""
+        load_weights(self.model, checkpoint.load_tensors(path, "model"), path)
+        saved = checkpoint.load_tensors(path, "optimizer")
+        entries: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in saved.items():
+            kind, _, rest = name.partition(".")
+            if kind == "state":
+                number, _, key = rest.partition(".")
+                entries.setdefault(int(number), {})[key] = tensor
+            elif kind == "generator":
+                self._set_generator(rest, tensor)
+        try:
+            self.optimizer.load_state_dict({"state": entries, "param_groups": state["optimizer_groups"]})
+        except ValueError as error:
+            raise CheckpointError(f"{path}: its optimizer state does not fit this model ({error})") from None
+        if self.scaler and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        self.sequences = state["sequences"]
+
+    def _set_generator(self, name: str, state: torch.Tensor) -> None:
+        if name == "cpu":
+            torch.set_rng_state(state)
+        elif name == self.device.type == "cuda":
+            torch.cuda.set_rng_state(state, self.device.torch_device)
+        elif name == self.device.type == "mps":
+            torch.mps.set_rng_state(state)
+
+
+def build(
+    profile: Profile, device: Device, data: Dataset, ledger: TimeLedger, saved: dict[str, Any] | None = None
+) -> Snapshot:
+    """The training state before the first step; its weights are those of the seed, or the ones it starts from.
+
+    Args:
+        saved: the state.json of the checkpoint that will be restored into it; its shape must be the profile's.
+
+    The seed sets the one global generator, so the same profile gives the same weights. Raises CheckpointError.
+    """
+    torch.manual_seed(profile.train.seed)
+    vocab_size = profile.model.vocab_size or data.tokenizer.vocab_size
+    weights = None
+    if saved:
+        vocab_size = saved["model"]["vocab_size"]
+        difference = checkpoint.shape_difference(saved["model"], _shape(profile.model, vocab_size))
+        if difference:
+            raise CheckpointError(f"the checkpoint holds another shape: {difference}; resume with its own profile")
+    elif profile.model.init_from != "scratch":
+        from gpt.interop.huggingface import load_gpt2
+
+        weights, vocab_size = load_gpt2(profile.model.init_from, profile.model)
+    model = GPT(profile.model, vocab_size)
+    if weights:
+        load_weights(model, weights, Path(profile.model.init_from))
+    model.to(device.torch_device)
+    optimizer = make_optimizer(model, profile.optim, device.type)
+    scaler = torch.amp.GradScaler(device.type) if device.dtype == "float16" else None
+    forward: nn.Module = torch.compile(model) if device.compile else model  # pyright: ignore[reportAssignmentType]
+    order = BatchOrder(len(data.train), profile.model.block_size, profile.train.seed, profile.data.sampling)
+    stepper = Stepper(model, forward, optimizer, scaler, data.train, order, device, profile, ledger)
+    return Snapshot(model, forward, stepper, device, vocab_size)
+
+
+def _shape(config: ModelConfig, vocab_size: int) -> dict[str, Any]:
+    """What must be equal for weights to fit."""
+    keys = ("n_layer", "n_head", "n_embd", "block_size", "bias")
+    return {key: getattr(config, key) for key in keys} | {"vocab_size": vocab_size}
+
+
+def load_weights(model: GPT, weights: dict[str, torch.Tensor], source: Path) -> None:
+    """Copies tensors into the model's parameters, all of them or none. Raises CheckpointError, field by field."""
+    parameters = dict(model.named_parameters())
+    complaints = [f"{name} is missing" for name in parameters.keys() - weights.keys()]
+    complaints += [f"{name} is not in the model" for name in weights.keys() - parameters.keys()]
+    complaints += [
+        f"{name} is {tuple(weights[name].shape)} there, {tuple(parameter.shape)} here"
+        for name, parameter in parameters.items()
+        if name in weights and weights[name].shape != parameter.shape
+    ]
+    if complaints:
+        raise CheckpointError(f"{source} does not fit this model: {'; '.join(sorted(complaints)[:4])}")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(weights[name])
+
+
+def _host(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().to("cpu").contiguous()

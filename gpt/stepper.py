@@ -1,0 +1,193 @@
+"""One optimizer step: gather, forward, backward, clip, update; and how long it took.
+
+On a GPU the host never waits for the step it has just queued: the result of a step is read when the next one has been
+queued, so `take` returns the step before (or None), and `drain` is the one place that waits for the newest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from gpt.config import Profile
+from gpt.data import BatchOrder, Tokens
+from gpt.device import Device
+from gpt.evaluate import to_device
+from gpt.ledger import TimeLedger
+from gpt.model import GPT
+from gpt.optim import clip_grad_norm, set_learning_rate, set_weight_decay
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one finished step gave. Losses in nats/token, times in seconds."""
+
+    step: int
+    loss: float
+    grad_norm: float
+    lr: float
+    seconds: float
+    """Phases train and data of this step."""
+    data_seconds: float
+
+
+class Stepper:
+    """Takes optimizer steps on a model.
+
+    Args:
+        forward: the model, or the compiled form of it.
+        order: where each sequence of the run starts in `tokens`; a pure function of its number.
+        ledger: the phase `data` is switched to while a batch is made.
+    """
+
+    def __init__(
+        self,
+        model: GPT,
+        forward: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor | None, torch.Tensor]],
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler | None,
+        tokens: Tokens,
+        order: BatchOrder,
+        device: Device,
+        profile: Profile,
+        ledger: TimeLedger,
+    ) -> None:
+        self.model, self.forward, self.optimizer, self.scaler = model, forward, optimizer, scaler
+        self.tokens, self.order, self.device, self.ledger = tokens, order, device, ledger
+        self.micro_batch_size = profile.train.micro_batch_size
+        self.accum = profile.grad_accum_steps
+        self.block_size = profile.model.block_size
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self._queued: _Queued | None = None
+
+    def take(
+        self, step: int, sequence: int, *, lr: float, weight_decay: float, grad_clip: float,
+        between: Callable[[], bool],
+    ) -> StepResult | None:  # fmt: skip
+        """Takes step number `step` (from 1) on the sequences from number `sequence` on.
+
+        Args:
+            between: called between micro-steps; False abandons the step: no weight has changed then.
+
+        Returns the newest result that is to be had without waiting: this step's on a CPU, the one before on a GPU.
+
+        Raises Abandoned when `between` said so.
+        """
+        set_learning_rate(self.optimizer, lr)
+        set_weight_decay(self.optimizer, weight_decay)
+        queued = _Queued(step, lr, self.device)
+        total: torch.Tensor | None = None
+        for micro_step in range(self.accum):
+            if micro_step and not queued.pause_while(between):
+                self.optimizer.zero_grad(set_to_none=True)
+                raise Abandoned
+            with self.ledger.during("data"), queued.waiting_for_data():
+                starts = self.order.starts(sequence + micro_step * self.micro_batch_size, self.micro_batch_size)
+                inputs, targets = to_device(self.tokens.gather(starts, self.block_size + 1), self.device)
+            loss = self._forward_backward(inputs, targets)
+            total = loss if total is None else total + loss
+        assert total is not None
+        norm = self._update(grad_clip)
+        queued.finish(total, norm)
+        if not self.device.lags:
+            return queued.read()
+        before, self._queued = self._queued, queued
+        return before.read() if before else None
+
+    def drain(self) -> StepResult | None:
+        """Waits for the newest step and returns its result, if it was not returned before."""
+        before, self._queued = self._queued, None
+        return before.read() if before else None
+
+    def _forward_backward(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Adds this micro-step's share of the gradient; returns its share of the mean loss, on the device."""
+        with self.device.autocast():
+            _, loss = self.forward(inputs, targets)
+        loss = loss / self.accum
+        (self.scaler.scale(loss) if self.scaler else loss).backward()
+        return loss.detach()
+
+    def _update(self, grad_clip: float) -> torch.Tensor:
+        """Clips, updates the weights and clears the gradient; returns the gradient norm before clipping."""
+        if self.scaler:
+            self.scaler.unscale_(self.optimizer)
+        norm = clip_grad_norm(self.parameters, grad_clip)
+        if self.scaler:
+            self.scaler.step(self.optimizer)  # leaves the weights alone where the norm is not finite
+            self.scaler.update()
+        else:
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def warm_up(self) -> None:
+        """Compiles forward and backward on a batch of zeros; weights, gradients and generators stay as they are."""
+        shape = (self.micro_batch_size, self.block_size + 1)
+        windows = torch.zeros(shape, dtype=torch.int64, device=self.device.torch_device)
+        devices = [self.device.torch_device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            self._forward_backward(windows[:, :-1], windows[:, 1:])
+        self.optimizer.zero_grad(set_to_none=True)
+        self.device.synchronize()
+
+
+class Abandoned(Exception):
+    """A step was given up between two micro-steps; the weights are those of the step before."""
+
+
+class _Queued:
+    """A step under way: its clocks, and its loss and norm on their way to the host."""
+
+    def __init__(self, step: int, lr: float, device: Device) -> None:
+        self.step, self.lr, self.device = step, lr, device
+        self.data_seconds = 0.0
+        self.away = 0.0  # seconds spent between micro-steps on other phases: paused, sampling, evaluating
+        self.start = time.perf_counter()
+        self.events = None
+        if device.lags:
+            self.events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
+            self.events[0].record()
+
+    def pause_while(self, between: Callable[[], bool]) -> bool:
+        start = time.perf_counter()
+        go_on = between()
+        self.away += time.perf_counter() - start
+        return go_on
+
+    def waiting_for_data(self) -> _DataClock:
+        return _DataClock(self)
+
+    def finish(self, loss: torch.Tensor, norm: torch.Tensor) -> None:
+        """Marks the end of the step; on a GPU starts the copy of both scalars to the host."""
+        both = torch.stack([loss.float(), norm.float()])
+        if self.events:
+            self.scalars = torch.empty(2, pin_memory=True)
+            self.scalars.copy_(both, non_blocking=True)
+            self.events[1].record()
+        else:
+            self.scalars = both.cpu()
+            self.seconds = time.perf_counter() - self.start - self.away
+
+    def read(self) -> StepResult:
+        """The one place where the host waits for the device."""
+        if self.events:
+            self.events[1].synchronize()
+            self.seconds = max(0.0, self.events[0].elapsed_time(self.events[1]) / 1e3 - self.away)
+        loss, norm = self.scalars.tolist()
+        return StepResult(self.step, loss, norm, self.lr, self.seconds, self.data_seconds)
+
+
+class _DataClock:
+    """Adds the time inside a `with` block to a step's data_seconds."""
+
+    def __init__(self, queued: _Queued) -> None:
+        self.queued = queued
+
+    def __enter__(self) -> None:
+        self.start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.queued.data_seconds += time.perf_counter() - self.start

@@ -1,0 +1,417 @@
+"""The trainer: one loop that obeys, trains, evaluates, saves and samples, and says what happened.
+
+It runs on a thread of its own. Commands come in by `send`, events go out by `emit`; neither ever waits for the other
+side. Whatever is done beside training has generators and batches of its own, so that it cannot change the weights.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from gpt import checkpoint, commands
+from gpt import events as ev
+from gpt.commands import Command
+from gpt.config import Profile, fixed_reason, flatten, replace
+from gpt.data import Dataset, open_dataset
+from gpt.device import Device, choose
+from gpt.errors import CheckpointError, ProfileError, UserError
+from gpt.evaluate import Evaluator, finite
+from gpt.exactness import environment, reasons_against
+from gpt.flops import flops_per_token, mfu, parameter_count
+from gpt.ledger import TimeLedger
+from gpt.sampler import draw_sample
+from gpt.saver import Saver
+from gpt.schedule import learning_rate
+from gpt.snapshot import Snapshot, build
+from gpt.stepper import Abandoned, StepResult
+
+TICK_SECONDS = 0.5
+"""Longest time between two reports of the ledger while something goes on."""
+
+
+class Trainer:
+    """Trains one run from a profile, from scratch or from a checkpoint, until its last step or a Stop.
+
+    Args:
+        run_dir: the run's folder; checkpoints go to `checkpoints` in it.
+        emit: takes each event; must not block.
+        resume: the checkpoint's folder to go on from, or None.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        run_dir: Path,
+        emit: Callable[[ev.Event], None],
+        *,
+        resume: Path | None = None,
+    ) -> None:
+        self.profile = profile
+        self.run_dir = run_dir
+        self.emit = emit
+        self.resume = resume
+        self.step = 0
+        self.samples = 0
+        self.config_log: list[dict[str, Any]] = []
+        self.ledger = TimeLedger("startup")
+        self._commands: collections.deque[Command] = collections.deque()
+        self._wake = threading.Event()
+        self._paused = False
+        self._single_steps = 0
+        self._stop: commands.Stop | None = None
+        self._last_tick = 0.0
+        self._said = "starting"
+
+    # -- the pilot's side -------------------------------------------------------------------------------------------
+
+    def send(self, command: Command) -> None:
+        """Hands over a command; taken up between micro-steps. From any thread, never blocks."""
+        self._commands.append(command)
+        self._wake.set()
+
+    # -- the trainer's side -----------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Trains to the end. Never raises: what goes wrong is the event Failed."""
+        try:
+            self._set_up()
+            self._maybe_evaluate()
+            self._maybe_sample()
+            while not self._done():
+                self._obey()
+                self._take_step()
+                self._maybe_evaluate()
+                self._maybe_sample()
+                self._maybe_save()
+            self._finish()
+        except UserError as error:
+            self._fail(str(error), user_error=True)
+        except Exception as error:
+            self._fail(f"{type(error).__name__}: {error}".splitlines()[0])
+            raise
+
+    def _fail(self, text: str, *, user_error: bool = False) -> None:
+        self.ledger.update()
+        self.emit(ev.Failed(step=self.step, phase=self.ledger.phase, error=text, user_error=user_error))
+        self._state("failed", text)
+
+    def _set_up(self) -> None:
+        self._state("starting", "looking at the device")
+        self.device: Device = choose(self.profile)
+        self._log("info", f"compile {'on' if self.device.compile else 'off'}: {self.device.compile_reason}")
+        self._state("starting", "opening the data")
+        with self.ledger.during("data"):
+            self.data: Dataset = open_dataset(self.profile.data, self.profile.model)
+        self._state("starting", "building the model")
+        saved = checkpoint.verify(self.resume) if self.resume else None
+        self.snapshot: Snapshot = build(self.profile, self.device, self.data, self.ledger, saved)
+        self.evaluator = Evaluator(self.data, self.device, self.emit)
+        self.saver = Saver(self.run_dir / "checkpoints", self.emit)
+        resumed = self._load(self.resume, saved) if self.resume and saved else None
+        self._first_step = self.step
+        self.snapshot.capture_generators()
+        self._announce()
+        if resumed:
+            self.emit(resumed)
+        if self.device.compile:
+            self._state("compiling")
+            with self.ledger.during("compile"):
+                self.snapshot.stepper.warm_up()
+        self.ledger.switch("train")
+        self._tick(now=True)
+        self._state("running")
+
+    def _done(self) -> bool:
+        return self._stop is not None or self.step >= self.profile.train.max_steps
+
+    def _take_step(self) -> None:
+        """One optimizer step; a Stop while it stands paused half-way gives it up, weights untouched."""
+        if self._stop:
+            return
+        optim, snapshot = self.profile.optim, self.snapshot
+        lr = learning_rate(self.step, optim, self.profile.train.max_steps)
+        try:
+            result = snapshot.stepper.take(
+                self.step + 1, snapshot.sequences,
+                lr=lr, weight_decay=optim.weight_decay, grad_clip=optim.grad_clip, between=self._between_micro_steps,
+            )  # fmt: skip
+        except Abandoned:
+            return
+        self.step += 1
+        snapshot.sequences += self.profile.grad_accum_steps * self.profile.train.micro_batch_size
+        snapshot.capture_generators()
+        self._report(result)
+        self._tick()
+        if self._single_steps:
+            self._single_steps -= 1
+            self._pause()
+
+    def _report(self, result: StepResult | None) -> None:
+        if result is None:
+            return
+        tokens = self.profile.tokens_per_step
+        per_second = tokens / result.seconds if result.seconds > 0 else 0.0
+        self.emit(ev.StepDone(
+            step=result.step, loss=finite(result.loss), lr=result.lr, grad_norm=finite(result.grad_norm),
+            ms=result.seconds * 1e3, data_ms=result.data_seconds * 1e3,
+            tokens=self._tokens_at(result.step), tokens_per_s=per_second,
+            mfu=mfu(self.flops_per_token, tokens, result.seconds, self.peak_flops),
+        ))  # fmt: skip
+
+    def _tokens_at(self, step: int) -> int:
+        behind = self.step - step
+        return self.snapshot.sequences * self.profile.model.block_size - behind * self.profile.tokens_per_step
+
+    def _drain(self) -> None:
+        """Waits for the newest step and reports it; on a CPU there is never one waiting."""
+        self._report(self.snapshot.stepper.drain())
+
+    @property
+    def peak_flops(self) -> float | None:
+        """The profile's peak where it gives one (it may change live), else the device's."""
+        tflops = self.profile.device.peak_tflops
+        return tflops * 1e12 if tflops else self.device.peak_flops
+
+    # -- commands ---------------------------------------------------------------------------------------------------
+
+    def _between_micro_steps(self) -> bool:
+        self._obey()
+        self._tick()
+        return not (self._stop and self._paused)
+
+    def _obey(self) -> None:
+        """Takes up all waiting commands; while paused, waits here for more."""
+        while True:
+            while self._commands:
+                self._carry_out(self._commands.popleft())
+            if not self._paused or self._single_steps or self._stop:
+                return
+            with self.ledger.during("paused"):
+                self._wake.wait(timeout=TICK_SECONDS)
+                self._wake.clear()
+            self._tick()
+
+    def _carry_out(self, command: Command) -> None:
+        self.emit(ev.CommandReceived(command=type(command).__name__, step=self.step))
+        match command:
+            case commands.Pause():
+                self._drain()
+                self._pause()
+            case commands.Continue():
+                self._continue()
+            case commands.StepOnce():
+                if self._paused:
+                    self._single_steps = 1
+                    self._state("running", "one step")
+            case commands.Sample():
+                self._sample(command)
+            case commands.Evaluate():
+                self._evaluate()
+            case commands.Save():
+                self._save("asked")
+            case commands.SetConfig():
+                self._set_config(command.changes)
+            case commands.Stop():
+                self._stop = command
+                self._state("stopping")
+
+    def _pause(self) -> None:
+        self._drain()
+        if not self._paused:
+            self._paused = True
+            self.emit(ev.Paused(step=self.step))
+        self._tick(now=True)
+        self._state("paused")
+
+    def _continue(self) -> None:
+        if self._paused:
+            self._paused, self._single_steps = False, 0
+            self.emit(ev.Continued(step=self.step))
+            self._state("running")
+
+    def _set_config(self, changes: dict[str, Any]) -> None:
+        """Applies what can change live, from the next step on; refuses the rest, key by key, with the reason."""
+        flat = flatten(self.profile)
+        for key, new in changes.items():
+            old = flat.get(key)
+            reason = f"unknown key {key}" if key not in flat else fixed_reason(key)
+            if reason is None:
+                try:
+                    self.profile = replace(self.profile, {key: new})
+                except ProfileError as error:
+                    reason = str(error)
+            about = {"step": self.step, "key": key, "old": _toml(old), "new": _toml(new)}
+            if reason:
+                self.emit(ev.ConfigRefused(**about, reason=reason))
+            else:
+                self.config_log.append({"step": self.step, "key": key, "old": old, "new": new})
+                self.emit(ev.ConfigChanged(**about))
+
+    # -- beside training --------------------------------------------------------------------------------------------
+
+    def _every(self, interval: int) -> bool:
+        return self._stop is None and interval > 0 and self.step % interval == 0
+
+    def _maybe_evaluate(self) -> None:
+        if self._every(self.profile.train.eval_interval):
+            self._evaluate()
+
+    def _maybe_sample(self) -> None:
+        drawn_before = self.step == self._first_step > 0  # by the sitting that saved this step
+        if self._every(self.profile.sample.interval) and not drawn_before:
+            for prompt in self.profile.sample.prompts:
+                self._sample(commands.Sample(prompt=prompt))
+
+    def _maybe_save(self) -> None:
+        if self._every(self.profile.checkpoint.interval) and self.step > self._first_step:
+            self._save("interval")
+
+    def _evaluate(self) -> None:
+        """Estimates both losses with dropout off; saves when the validation loss is the lowest so far."""
+        if self.evaluator.step == self.step:
+            return  # nothing has changed since
+        with self._doing("evaluating", "evaluate"):
+            best = self.evaluator.evaluate(self.step, self.snapshot.forward, self.profile, self._tick)
+        if best and self.step and self.profile.checkpoint.best:
+            self._save("best", best=True)
+
+    def _sample(self, command: commands.Sample) -> None:
+        """Continues a prompt, with a generator of its own."""
+        self.samples += 1
+        with self._doing("sampling", "sample"):
+            draw_sample(
+                self.snapshot.model, self.data.tokenizer, self.device, self.profile.sample, command,
+                number=self.samples, step=self.step, emit=self.emit, go_on=self._sample_goes_on,
+            )  # fmt: skip
+
+    def _sample_goes_on(self) -> bool:
+        self._tick()
+        return not any(isinstance(command, commands.Stop) for command in tuple(self._commands))
+
+    def _save(self, reason: str, *, best: bool = False) -> bool:
+        """Writes a checkpoint of the last whole step; training goes on if the disk refuses."""
+        with self._doing("saving", "checkpoint"):
+            return self.saver.save(
+                self.step, self.snapshot.tensors, self._document(),
+                keep=self.profile.checkpoint.keep, reason=reason, best=best,
+            )  # fmt: skip
+
+    @contextlib.contextmanager
+    def _doing(self, state: str, phase: str) -> Iterator[None]:
+        """Another state and another phase of the clock inside the block; the newest step is reported first."""
+        self._drain()
+        before = self._state(state)
+        with self.ledger.during(phase):
+            yield
+        self._tick(now=True)
+        self._state(before)
+
+    # -- beginning and end ------------------------------------------------------------------------------------------
+
+    def _document(self) -> dict[str, Any]:
+        """What goes into a checkpoint's state.json besides the tensors' own facts."""
+        return {
+            "tokens": self.snapshot.sequences * self.profile.model.block_size,
+            "evaluation": self.evaluator.facts(),
+            "samples": self.samples,
+            "profile": msgspec.to_builtins(self.profile), "config_log": self.config_log,
+            "ledger": dict(self.ledger.seconds), "data_fingerprint": self.data.fingerprint,
+            "tokenizer": self.data.tokenizer.to_dict(), "environment": environment(self.device),
+            **self.snapshot.facts(),
+        }  # fmt: skip
+
+    def _load(self, path: Path, state: dict[str, Any]) -> ev.Resumed:
+        """Restores a checkpoint; says whether what follows is bit-identical to never having stopped."""
+        self.snapshot.restore(path, state)
+        self.step = state["step"]
+        self.evaluator.restore(state["evaluation"])
+        self.samples, self.config_log = state["samples"], state["config_log"]
+        self.saver.resumed_at(self.step)
+        for phase, seconds in state["ledger"].items():
+            self.ledger.seconds[phase if phase in self.ledger.seconds else "other"] += seconds
+        why = reasons_against(state, self.profile, self.device, self.data.fingerprint)
+        return ev.Resumed(step=self.step, exact=not why, why="; ".join(why))
+
+    def _announce(self) -> None:
+        profile, device, data = self.profile, self.device, self.data
+        vocab_size = self.snapshot.vocab_size
+        parameters, without_positions = parameter_count(profile.model, vocab_size)
+        self.flops_per_token = flops_per_token(profile.model, without_positions)
+        self.emit(ev.RunStarted(
+            run=self.run_dir.name, profile=profile.name, step=self.step, max_steps=profile.train.max_steps,
+            parameters=parameters, parameters_without_positions=without_positions,
+            block_size=profile.model.block_size, micro_batch_size=profile.train.micro_batch_size,
+            grad_accum_steps=profile.grad_accum_steps, tokens_per_step=profile.tokens_per_step,
+            vocab_size=vocab_size, tokenizer=data.tokenizer.name,
+            train_tokens=len(data.train), val_tokens=len(data.val),
+            bytes_per_token=data.val_bytes_per_token, device=device.name, device_type=device.type,
+            device_uuid=device.uuid, dtype=device.dtype,
+            compiled=device.compile, flops_per_token=self.flops_per_token, peak_flops=self.peak_flops,
+            peak_source=device.peak_source, pid=os.getpid(),
+            versions=f"torch {torch.__version__}, python {platform.python_version()}",
+        ))  # fmt: skip
+
+    def _finish(self) -> None:
+        """The last evaluation, sample and checkpoint; what a Stop leaves out is left out."""
+        self._drain()
+        save, reason = True, "max_steps"
+        if self._stop:
+            save, reason = self._stop.save, "stopped" if self._stop.save else "discarded"
+        else:
+            self._evaluate()
+            if self.profile.sample.interval and not self._every(self.profile.sample.interval):
+                self._sample(commands.Sample())
+        if save and not self._save("stop" if self._stop else "end"):
+            raise CheckpointError("the last checkpoint could not be written; free some space and resume the run")
+        self._tick(now=True)
+        evaluator = self.evaluator
+        self.emit(ev.Finished(
+            step=self.step, reason=reason, train_loss=finite(evaluator.train_loss), val_loss=finite(evaluator.val_loss),
+            best_val_loss=evaluator.best_val_loss, best_step=evaluator.best_step,
+        ))  # fmt: skip
+        self._state("stopped" if self._stop else "finished")
+
+    # -- small things -----------------------------------------------------------------------------------------------
+
+    def _state(self, state: str, detail: str = "") -> str:
+        """Says what is being done now; returns what was being done before."""
+        before, self._said = self._said, state
+        self.emit(ev.StateChanged(state=state, step=self.step, detail=detail))
+        return before
+
+    def _tick(self, *, now: bool = False) -> None:
+        """Reports the ledger and the allocator every so often."""
+        clock = time.monotonic()
+        if not now and clock - self._last_tick < TICK_SECONDS:
+            return
+        self._last_tick = clock
+        self.ledger.update()
+        self.emit(ev.LedgerUpdated(seconds=dict(self.ledger.seconds), wall=self.ledger.wall))
+        if self.device.type == "cuda":
+            device = self.device.torch_device
+            self.emit(ev.MemorySampled(
+                allocated=torch.cuda.memory_allocated(device), reserved=torch.cuda.memory_reserved(device),
+                peak=torch.cuda.max_memory_allocated(device),
+                total=torch.cuda.get_device_properties(device).total_memory,
+            ))  # fmt: skip
+
+    def _log(self, level: str, text: str) -> None:
+        self.emit(ev.LogLine(level=level, text=text))
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML would write it; None has no TOML form and reads as unset."""
+    if value is None:
+        return "unset"
+    return repr(value) if isinstance(value, float) else msgspec.json.encode(value).decode()

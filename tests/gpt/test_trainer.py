@@ -1,0 +1,261 @@
+"""The loop: what a run says, how it obeys, and that what is done beside training leaves training alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gpt import commands
+from gpt import events as ev
+from gpt.config import Profile
+from gpt.schedule import learning_rate
+from gpt.trainer import Trainer
+
+Run = Callable[..., list[ev.Event]]
+Tiny = Callable[..., Profile]
+
+
+def of(events: list[ev.Event], kind: type) -> list[Any]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def digest(folder: Path, step: int) -> dict[str, str]:
+    """Hashes of weights and optimizer (generators included), and the data position, of a checkpoint."""
+    state = json.loads((folder / "checkpoints" / f"step-{step:08d}" / "state.json").read_text())
+    return state["files"] | {"sequences": state["sequences"], "tokens": state["tokens"]}
+
+
+def test_a_run_steps_evaluates_saves_and_ends(tiny: Tiny, run: Run, tmp_path: Path) -> None:
+    events = run(tiny())
+    steps = of(events, ev.StepDone)
+    assert [step.step for step in steps] == list(range(1, 13))
+    assert [e.step for e in of(events, ev.EvalDone)] == [0, 4, 8, 12]
+    assert {4, 8, 12} <= {e.step for e in of(events, ev.CheckpointSaved)}
+    assert of(events, ev.Finished)[0].reason == "max_steps"
+    assert of(events, ev.StateChanged)[-1].state == "finished"
+    assert (tmp_path / "run/checkpoints/latest").resolve().name == "step-00000012"
+
+
+def test_the_loss_starts_near_that_of_guessing_and_falls(tiny: Tiny, run: Run) -> None:
+    evals = of(run(tiny(train__max_steps=60)), ev.EvalDone)
+    assert evals[0].val_loss == pytest.approx(math.log(256), abs=0.3)
+    assert evals[-1].val_loss < evals[0].val_loss - 1.5
+
+
+def test_a_step_reports_its_rate_tokens_and_mfu(tiny: Tiny, run: Run) -> None:
+    profile = tiny()
+    events = run(profile)
+    started, steps = of(events, ev.RunStarted)[0], of(events, ev.StepDone)
+    for step in steps:
+        assert step.lr == learning_rate(step.step - 1, profile.optim, profile.train.max_steps)
+        assert step.tokens == step.step * 4 * 16
+        assert step.mfu == pytest.approx(started.flops_per_token * 64 / (step.ms / 1e3) / 1e12)
+        assert step.data_ms <= step.ms
+
+
+def test_accumulated_micro_steps_give_the_loss_and_weights_of_one_large_batch(tiny: Tiny, run: Run, tmp_path: Path) -> None:
+    whole = of(run(tiny(model__dropout=0.0, train__micro_batch_size=8), "whole"), ev.StepDone)
+    halves = tiny(model__dropout=0.0, train__micro_batch_size=2, train__grad_accum_steps=4)
+    parts = of(run(halves, "parts"), ev.StepDone)
+    for one, other in zip(whole, parts, strict=True):
+        assert one.loss == pytest.approx(other.loss, abs=1e-4)
+        assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-2)
+
+
+def test_the_ledger_adds_up_to_the_time_the_run_took(tiny: Tiny, run: Run) -> None:
+    events = run(tiny(train__max_steps=40))
+    ledger = of(events, ev.LedgerUpdated)[-1]
+    took = events[-1].time - events[0].time
+    assert sum(ledger.seconds.values()) == pytest.approx(ledger.wall)
+    assert ledger.wall == pytest.approx(took, rel=0.01, abs=0.02)
+
+
+def test_evaluation_is_not_counted_in_the_step_after_it(tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The 4,447 ms story: an evaluation made slow on purpose must not show in any step's ms."""
+    import time
+
+    from gpt import evaluate
+
+    def slow(*args: Any, **keywords: Any) -> Any:
+        time.sleep(0.5)
+        return estimate(*args, **keywords)
+
+    estimate = evaluate.estimate_loss
+    monkeypatch.setattr(evaluate, "estimate_loss", slow)
+    events = run(tiny())
+    assert all(step.ms < 500 for step in of(events, ev.StepDone))
+    assert all(done.seconds > 1 for done in of(events, ev.EvalDone))
+    assert of(events, ev.LedgerUpdated)[-1].seconds["evaluate"] > 4
+
+
+def test_sampling_evaluating_and_saving_change_nothing(tiny: Tiny, run: Run, tmp_path: Path) -> None:
+    def busy(trainer: Trainer, event: ev.Event) -> None:
+        if isinstance(event, ev.StepDone) and event.step in (3, 6, 7):
+            trainer.send(commands.Sample(prompt="2 + ", max_new_tokens=30))
+            trainer.send(commands.Evaluate())
+            trainer.send(commands.Save())
+
+    run(tiny(train__eval_interval=0), "quiet")
+    events = run(tiny(train__eval_interval=3, sample__interval=2), "busy", pilot=busy)
+    assert len(of(events, ev.SampleDone)) > 5
+    assert digest(tmp_path / "quiet", 12) == digest(tmp_path / "busy", 12)
+
+
+@pytest.mark.parametrize("stop_at", [1, 6, 9])
+@pytest.mark.parametrize("accum", [1, 3])
+def test_a_stopped_and_resumed_run_ends_with_the_same_bits(
+    tiny: Tiny, run: Run, tmp_path: Path, stop_at: int, accum: int
+) -> None:
+    def stop(trainer: Trainer, event: ev.Event) -> None:
+        if isinstance(event, ev.StepDone) and event.step == stop_at:
+            trainer.send(commands.Stop(save=True))
+
+    profile = tiny(train__grad_accum_steps=accum)
+    run(profile, "whole")
+    run(profile, "parted", pilot=stop)
+    torch.manual_seed(99)  # the process it resumes in has its own history
+    resumed = run(profile, "parted", resume="latest")
+    assert of(resumed, ev.Resumed) == [ev.Resumed(step=stop_at, exact=True, time=of(resumed, ev.Resumed)[0].time)]
+    assert digest(tmp_path / "whole", 12) == digest(tmp_path / "parted", 12)
+
+
+def test_a_stop_while_paused_inside_a_step_saves_the_last_whole_one(tiny: Tiny, run: Run, tmp_path: Path) -> None:
+    profile = tiny(train__grad_accum_steps=4)
+    run(profile, "whole")
+    inside = False
+
+    def pilot(trainer: Trainer, event: ev.Event) -> None:
+        nonlocal inside
+        if isinstance(event, ev.StepDone) and event.step == 5:
+            gather = trainer.data.train.gather
+
+            def pausing(*args: Any) -> Any:  # the pause comes while the step's second batch is gathered
+                object.__setattr__(trainer.data.train, "gather", gather)
+                trainer.send(commands.Pause())
+                return gather(*args)
+
+            object.__setattr__(trainer.data.train, "gather", pausing)
+        if isinstance(event, ev.Paused):
+            inside = trainer.step == 5
+            trainer.send(commands.Stop(save=True))
+
+    run(profile, "parted", pilot=pilot)
+    assert inside
+    run(profile, "parted", resume="latest")
+    assert digest(tmp_path / "whole", 12) == digest(tmp_path / "parted", 12)
+
+
+def test_pause_holds_until_continue_and_one_step_takes_one(tiny: Tiny, run: Run) -> None:
+    """Each answer is sent when its cause has been seen, so what is counted is what the trainer did in between."""
+
+    def pilot(trainer: Trainer, event: ev.Event) -> None:
+        if isinstance(event, ev.StepDone) and event.step == 3:
+            trainer.send(commands.Pause())
+        if isinstance(event, ev.StateChanged) and event.state == "paused":
+            seen.append(trainer.step)
+            trainer.send(commands.StepOnce() if len(seen) < 3 else commands.Continue())
+
+    seen: list[int] = []
+    events = run(tiny(train__eval_interval=0, checkpoint__interval=0), pilot=pilot)
+    assert seen == [3, 4, 5]
+    assert [e.step for e in of(events, ev.Paused)] == [3]
+    assert [e.step for e in of(events, ev.Continued)] == [5]
+    assert of(events, ev.LedgerUpdated)[-1].seconds["paused"] > 0
+
+
+def test_live_settings_apply_at_the_next_step_and_the_rest_is_refused_with_a_reason(tiny: Tiny, run: Run) -> None:
+    def pilot(trainer: Trainer, event: ev.Event) -> None:
+        if isinstance(event, ev.StepDone) and event.step == 5:
+            trainer.send(commands.SetConfig(changes={
+                "optim.learning_rate": 5e-3, "optim.schedule": "constant", "model.n_layer": 3, "train.max_steps": 8,
+                "optim.grad_clip": -1.0, "optim.nonsense": 1,
+            }))  # fmt: skip
+
+    events = run(tiny(), pilot=pilot)
+    changed = {e.key: (e.step, e.old, e.new) for e in of(events, ev.ConfigChanged)}
+    assert changed == {
+        "optim.learning_rate": (5, "0.01", "0.005"), "optim.schedule": (5, '"cosine"', '"constant"'),
+        "train.max_steps": (5, "12", "8"),
+    }  # fmt: skip
+    refused = {e.key: e.reason for e in of(events, ev.ConfigRefused)}
+    assert refused.keys() == {"model.n_layer", "optim.grad_clip", "optim.nonsense"}
+    assert "new run" in refused["model.n_layer"] and "unknown" in refused["optim.nonsense"]
+    steps = of(events, ev.StepDone)
+    assert [step.step for step in steps] == list(range(1, 9))
+    assert {step.lr for step in steps if step.step > 5} == {5e-3}
+
+
+def test_a_live_change_survives_a_resume(tiny: Tiny, run: Run, tmp_path: Path) -> None:
+    def change(trainer: Trainer, event: ev.Event) -> None:
+        if isinstance(event, ev.StepDone) and event.step == 3:
+            trainer.send(commands.SetConfig(changes={"optim.learning_rate": 2e-3}))
+
+    run(tiny(), pilot=change)
+    state = json.loads((tmp_path / "run/checkpoints/step-00000004/state.json").read_text())
+    assert state["profile"]["optim"]["learning_rate"] == 2e-3
+    assert state["config_log"] == [{"step": 3, "key": "optim.learning_rate", "old": 1e-2, "new": 2e-3}]
+
+
+def test_going_on_with_other_settings_says_continued_and_why(tiny: Tiny, run: Run) -> None:
+    run(tiny())
+    resumed = of(run(tiny(optim__learning_rate=1e-3), resume="step-00000004"), ev.Resumed)[0]
+    assert not resumed.exact
+    assert "optim.learning_rate 0.01 → 0.001" in resumed.why
+
+
+def test_another_shape_is_refused_field_by_field(tiny: Tiny, run: Run) -> None:
+    run(tiny())
+    failed = of(run(tiny(model__n_embd=64), resume="latest"), ev.Failed)[0]
+    assert failed.user_error
+    assert "n_embd 32 there, 64 here" in failed.error
+
+
+def test_stop_without_saving_leaves_no_checkpoint(tiny: Tiny, run: Run, tmp_path: Path) -> None:
+    def stop(trainer: Trainer, event: ev.Event) -> None:
+        if isinstance(event, ev.StepDone) and event.step == 2:
+            trainer.send(commands.Stop(save=False))
+
+    events = run(tiny(), pilot=stop)
+    assert of(events, ev.Finished)[0].reason == "discarded"
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+def test_a_full_disk_fails_the_save_and_not_the_run(tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpt import checkpoint
+
+    def full(parent: Path, step: int, *rest: Any) -> int:
+        if step == 8:
+            raise OSError(28, "No space left on device")
+        return write(parent, step, *rest)
+
+    write = checkpoint.write
+    monkeypatch.setattr(checkpoint, "write", full)
+    events = run(tiny())
+    assert [e.error for e in of(events, ev.CheckpointFailed)][0].startswith("No space left on device")
+    assert of(events, ev.Finished)[0].step == 12
+
+
+def test_a_token_outside_the_vocabulary_is_the_users_error(tiny: Tiny, run: Run) -> None:
+    failed = of(run(tiny(model__vocab_size=100)), ev.Failed)[0]
+    assert failed.user_error
+    assert "\n" not in failed.error
+
+
+def test_a_diverged_model_still_answers_a_sample(tiny: Tiny, run: Run) -> None:
+    def poison(trainer: Trainer, event: ev.Event) -> None:
+        if isinstance(event, ev.StepDone) and event.step == 2:
+            with torch.no_grad():
+                trainer.snapshot.model.transformer.wte.weight.fill_(float("nan"))
+            trainer.send(commands.Sample())
+
+    events = run(tiny(train__eval_interval=0, checkpoint__interval=0), pilot=poison)
+    assert of(events, ev.SampleDone)
+    assert of(events, ev.StepDone)[-1].loss is None
+    assert all(ev.decode(ev.encode(event)) == event for event in events)
