@@ -2,7 +2,8 @@
 
 A checkpoint is a folder `step-00004000` with `model.safetensors`, `optimizer.safetensors` and `state.json`. It is written
 beside its place under a name that nobody reads, each file is hashed and made durable (fsync), and only then is the
-folder renamed and its parent made durable. `state.json` holds the hashes, so that a damaged one is recognised. The links
+folder renamed and its parent made durable. `state.json` holds the hashes, its own among them, so that damage is
+recognised. The links
 `latest` and `best` move after that.
 """
 
@@ -53,6 +54,7 @@ def write(parent: Path, step: int, files: Mapping[str, Mapping[str, Any]], state
             save_file(dict(tensors), path)
             hashes[path.name] = _make_durable(path)
         document = {"format": FORMAT, "step": step, "files": hashes, **state}
+        document["sha256"] = _document_hash(document)
         (draft / _STATE).write_text(json.dumps(document, indent=1, allow_nan=False))
         _make_durable(draft / _STATE)
         size = sum(path.stat().st_size for path in draft.iterdir())
@@ -98,7 +100,9 @@ def read_state(path: Path) -> dict[str, Any]:
         document = json.loads((path / _STATE).read_bytes())
         version, files = document["format"], document["files"]
         if not isinstance(files, dict) or not isinstance(document["step"], int):
-            raise TypeError
+            raise TypeError("not a checkpoint's state")
+        if version == FORMAT and document.pop("sha256") != _document_hash(document):
+            raise ValueError("its hash is not the one saved")
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no {_STATE}; choose a folder named step-…") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -158,6 +162,11 @@ def _make_durable(path: Path) -> str:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _document_hash(document: Mapping[str, Any]) -> str:
+    """SHA-256 of a JSON document's content, itself left out."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _hash(path: Path) -> str:

@@ -26,7 +26,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of a profile's sections."""
 
 
-class ModelConfig(Section, kw_only=True):
+class ModelConfig(Section, frozen=True, kw_only=True):
     """[model]: GPT-2's shape."""
 
     n_layer: PositiveInt = 12
@@ -44,7 +44,7 @@ class ModelConfig(Section, kw_only=True):
     """`scratch`, a Hugging Face GPT-2 folder, or `gpt2`, `gpt2-medium`, `gpt2-large`, `gpt2-xl`."""
 
 
-class DataConfig(Section, kw_only=True):
+class DataConfig(Section, frozen=True, kw_only=True):
     """[data]: exactly one of input, dir and name."""
 
     input: str | list[str] | None = None
@@ -61,7 +61,7 @@ class DataConfig(Section, kw_only=True):
     """`shuffle`: every token once per epoch. `replacement`: random windows, as nanoGPT does."""
 
 
-class TrainConfig(Section, kw_only=True):
+class TrainConfig(Section, frozen=True, kw_only=True):
     """[train]: how long, in what portions, on what."""
 
     max_steps: PositiveInt = 5000
@@ -88,7 +88,7 @@ class TrainConfig(Section, kw_only=True):
     """CPU threads; None: one per core this process may use."""
 
 
-class OptimConfig(Section, kw_only=True):
+class OptimConfig(Section, frozen=True, kw_only=True):
     """[optim]: the optimizer and its schedule."""
 
     name: Literal["adamw"] = "adamw"
@@ -107,7 +107,7 @@ class OptimConfig(Section, kw_only=True):
     """Largest global gradient norm; 0: no clipping."""
 
 
-class CheckpointConfig(Section, kw_only=True):
+class CheckpointConfig(Section, frozen=True, kw_only=True):
     """[checkpoint]: when and how many."""
 
     interval: NaturalInt = 1000
@@ -118,7 +118,7 @@ class CheckpointConfig(Section, kw_only=True):
     """Also save when an evaluation finds the lowest val_loss so far."""
 
 
-class SampleConfig(Section, kw_only=True):
+class SampleConfig(Section, frozen=True, kw_only=True):
     """[sample]: what the model is asked to continue."""
 
     prompts: Annotated[list[str], Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["\n"])
@@ -132,14 +132,14 @@ class SampleConfig(Section, kw_only=True):
     seed: NaturalInt = 1
 
 
-class ScreenConfig(Section, kw_only=True):
+class ScreenConfig(Section, frozen=True, kw_only=True):
     """[screen]: how much the screen may cost."""
 
     cpu_budget: Annotated[float, Meta(gt=0, le=1)] = 0.01
     """Share of wall time that drawing may take on one core."""
 
 
-class DeviceConfig(Section, kw_only=True):
+class DeviceConfig(Section, frozen=True, kw_only=True):
     """[device]: facts about the device that cannot be looked up."""
 
     peak_tflops: PositiveFloat | None = None
@@ -206,7 +206,8 @@ def check(profile: Profile) -> None:
             )
     if optim.min_lr is not None and optim.min_lr > optim.learning_rate:
         raise ProfileError(
-            f"optim.min_lr {optim.min_lr:g} is above optim.learning_rate {optim.learning_rate:g}; it is where decay ends"
+            f"optim.min_lr {optim.min_lr:g} is above optim.learning_rate {optim.learning_rate:g}; "
+            "decay ends at it, so it must be the smaller one"
         )
 
 

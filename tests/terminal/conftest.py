@@ -1,0 +1,62 @@
+"""A small run for the pseudo-terminal tests: real program, real trainer, made text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from harness import Cockpit
+
+PROFILE = """\
+name = "sums"
+[model]
+n_layer = 2
+n_head = 2
+n_embd = 48   # narrow
+block_size = 32
+[data]
+input = "sums.txt"
+[train]
+max_steps = 200_000
+micro_batch_size = 8
+eval_interval = 0
+eval_steps = 2
+device = "cpu"
+threads = 1
+[optim]
+learning_rate = 1e-3
+warmup_steps = 10
+[checkpoint]
+interval = 0
+[sample]
+prompts = ["1 + "]
+max_new_tokens = 40
+[device]
+peak_tflops = 0.05
+"""
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """A folder with `sums.toml` and its text, to run the program in."""
+    (tmp_path / "sums.txt").write_text("".join(f"{a} + {b} = {a + b}\n" for a in range(60) for b in range(60)))
+    (tmp_path / "sums.toml").write_text(PROFILE)
+    return tmp_path
+
+
+@pytest.fixture
+def start(desk: Path) -> Iterator[Callable[..., Cockpit]]:
+    """Starts the program on `sums.toml`, or on other arguments, in a pseudo-terminal."""
+    with ExitStack() as stack:
+
+        def begin(*arguments: str, columns: int = 120, rows: int = 35, env: dict[str, str] | None = None) -> Cockpit:
+            cockpit = Cockpit(*(arguments or ("sums.toml",)), cwd=desk, columns=columns, rows=rows, env=env)
+            return stack.enter_context(cockpit)
+
+        yield begin

@@ -1,0 +1,167 @@
+"""The real program in a pseudo-terminal: keys go in, a screen comes out, as a person has it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyte
+
+from gpt import events as ev
+
+PATIENCE = 90.0
+"""Seconds to wait for anything: shared machines stall. A condition that holds is seen at once."""
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Cockpit:
+    """`gpt-cockpit` with the given arguments, in a pseudo-terminal of its own.
+
+    Use as a context manager: at the end the process, and only that, is killed if it still runs.
+    """
+
+    def __init__(
+        self, *arguments: str, cwd: Path, columns: int = 120, rows: int = 35, env: dict[str, str] | None = None
+    ) -> None:
+        self.screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self.screen)
+        self.raw = bytearray()
+        """All bytes the program wrote to its terminal."""
+        self._master, slave = pty.openpty()
+        self._set_size(columns, rows)
+        self.modes_before = termios.tcgetattr(slave)
+        self._slave = slave  # kept open, to look at its modes after the program has ended
+        environment = os.environ | {
+            "TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1",
+        } | (env or {})  # fmt: skip
+        for name in ("COLUMNS", "LINES", "NO_COLOR"):
+            if name not in (env or {}):
+                environment.pop(name, None)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cockpit", *arguments],
+            stdin=slave, stdout=slave, stderr=slave, cwd=cwd, env=environment | {"PYTHONPATH": str(ROOT)},
+            start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )  # fmt: skip
+        self.cwd = cwd
+
+    def __enter__(self) -> Cockpit:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for descriptor in (self._master, self._slave):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+    # -- hands ------------------------------------------------------------------------------------------------------
+
+    def press(self, keys: str) -> None:
+        """Types into the terminal."""
+        os.write(self._master, keys.encode())
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Changes the terminal's size, as dragging a window's corner does."""
+        self._set_size(columns, rows)
+        self.screen.resize(rows, columns)
+        self.process.send_signal(signal.SIGWINCH)
+
+    def _set_size(self, columns: int, rows: int) -> None:
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    # -- eyes -------------------------------------------------------------------------------------------------------
+
+    @property
+    def text(self) -> str:
+        """What is on the screen now."""
+        self._read(0)
+        return "\n".join(self.screen.display)
+
+    def wait_for(self, *wanted: str, gone: bool = False) -> str:
+        """Waits until all of the texts are on the screen (or, with `gone`, none); returns the screen."""
+        return self.wait_until(lambda: all((text in self.text) != gone for text in wanted), f"{wanted} {gone=}")
+
+    def wait_until(self, holds: Callable[[], bool], what: str) -> str:
+        """Waits until a condition holds; an AssertionError shows the screen otherwise."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            self._read(0.02)
+            if holds():
+                return self.text
+            if self.process.poll() is not None:
+                self._read(0.2)
+                if holds():
+                    return self.text
+                raise AssertionError(f"ended with {self.process.returncode} before: {what}\n{self._picture()}")
+        raise AssertionError(f"not within {PATIENCE:.0f} s: {what}\n{self._picture()}")
+
+    def wait_event(self, kind: type, **fields: Any) -> Any:
+        """Waits until events.jsonl holds an event of a kind with these fields; returns the first such."""
+        found: list[Any] = []
+
+        def there() -> bool:
+            found[:] = [
+                event for event in self.events()
+                if isinstance(event, kind) and all(getattr(event, key) == value for key, value in fields.items())
+            ]  # fmt: skip
+            return bool(found)
+
+        self.wait_until(there, f"event {kind.__name__} {fields}")
+        return found[0]
+
+    def wait_exit(self) -> int:
+        """Waits for the end of the program; returns its exit code."""
+        end = time.monotonic() + PATIENCE
+        while self.process.poll() is None:
+            assert time.monotonic() < end, f"still runs\n{self._picture()}"
+            self._read(0.02)
+        self._read(0.2)
+        return self.process.returncode
+
+    @property
+    def run_dir(self) -> Path:
+        """The one run under ./runs."""
+        (folder,) = (self.cwd / "runs").iterdir()
+        return folder
+
+    def events(self) -> list[Any]:
+        """All events logged so far."""
+        try:
+            lines = (self.run_dir / "events.jsonl").read_bytes().split(b"\n")[:-1]
+        except (OSError, ValueError):
+            return []
+        return [ev.decode(line) for line in lines]
+
+    def modes_restored(self) -> bool:
+        """Whether the terminal's line discipline is as it was at the start."""
+        return termios.tcgetattr(self._slave) == self.modes_before
+
+    def _read(self, timeout: float) -> None:
+        while select.select([self._master], [], [], timeout)[0]:
+            try:
+                data = os.read(self._master, 65536)
+            except OSError:
+                return
+            if not data:
+                return
+            self.raw += data
+            self._stream.feed(data)
+            timeout = 0
+
+    def _picture(self) -> str:
+        bar = "─" * self.screen.columns
+        return f"{bar}\n" + "\n".join(self.screen.display) + f"\n{bar}"
