@@ -41,7 +41,7 @@ class Action:
     when: Callable[[RunState], bool] = live
     """Whether it can be done in a state."""
     command: Callable[[RunState], Command] | None = None
-    """Makes the command it sends; None: the app has a method `action_<id>` for it."""
+    """Makes the command it sends; None: the app has a method `do_<id>` for it."""
     said: Callable[[RunState], str] | None = None
     """What the notice line says once the command is on its way."""
     other_label: tuple[Callable[[RunState], bool], str] | None = None

@@ -60,6 +60,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     tree: Tree = {}
     for source in (*reversed([source for _, source in chain]), asked):
         check_tree(source)
+        if source is not asked:  # a heir is another profile: what its ancestor says of itself is not said of it
+            tree = {key: value for key, value in tree.items() if key not in ("name", "description")}
         tree = _merged(tree, source.tree)
     tree.pop("extends", None)
     tree.setdefault("name", path.stem)
@@ -136,10 +138,10 @@ def _read_chain(path: Path) -> list[tuple[Path, Source]]:
     chain: list[tuple[Path, Source]] = []
     file: Path | None = path
     while file is not None:
-        if any(_same(file, seen) for seen, _ in chain):
-            circle = " → ".join(seen.name for seen, _ in chain)
-            raise ProfileError(f"{shown(path)}: extends goes in a circle: {circle} → {file.name}; cut it somewhere")
         source = _read(file, heir=chain[-1][1] if chain else None)
+        if any(_same(file, seen) for seen, _ in chain):
+            circle = " → ".join(shown(seen.name) for seen, _ in chain)
+            raise ProfileError(f"{shown(path)}: extends goes in a circle: {circle} → {shown(file.name)}; cut it somewhere")
         chain.append((file, source))
         base = source.tree.get("extends")
         if base is not None and not (isinstance(base, str) and base):

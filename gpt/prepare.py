@@ -208,17 +208,17 @@ def encode_in_pieces(
     return np.concatenate(ids)
 
 
-# GPT-2 joins one space to the word behind it and splits off any other single white space, and looks at no more than
-# what surrounds it. So no token ever spans the place before a lone space or newline between two words, and what is
-# on either side of it is split the same without the other. Longer runs of white space have no such place.
-_BETWEEN_WORDS = re.compile(r"(?<=\S)(?=[ \n]\S)")
+# GPT-2 never puts the last white space before a word into one token with what stands in front of it (`\s+(?!\S)` stops
+# there; a space is joined to the word behind it), and takes a run of white space at an end as it takes one that stops
+# there. So on either side of this place a text is split the same with and without the other side.
+_BEFORE_WORD = re.compile(r"(?=[ \n]\S)")
 
 
 def _pieces(text: str, size: int) -> Iterator[str]:
     """Parts of a text of about `size` characters that tokenize alone as they do together."""
     start = 0
     while start < len(text):
-        cut = _BETWEEN_WORDS.search(text, start + size)
+        cut = _BEFORE_WORD.search(text, start + size)
         end = cut.start() if cut else len(text)
         yield text[start:end]
         start = end

@@ -117,5 +117,6 @@ class RowsWidget(Widget):
         self.redraw()
 
     def render_line(self, y: int) -> Strip:
-        """A row as it was made last."""
-        return self._rows[y] if y < len(self._rows) else Strip.blank(self.size.width)
+        """A row as it was made last, on the widget's ground."""
+        strip = self._rows[y] if y < len(self._rows) else Strip.blank(self.size.width)
+        return strip.apply_style(self.rich_style)

@@ -23,6 +23,12 @@ def write(path: Path, ids) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache folder of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A prepared folder of GPT-2 tokens."""
@@ -172,10 +178,7 @@ def test_a_missing_folder_or_vocabulary_is_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("tokenizer", ["byte", "char", "gpt2"])
-def test_a_text_is_tokenized_and_its_bytes_are_counted(
-    tmp_path: Path, tokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_a_text_is_tokenized_and_its_bytes_are_counted(tmp_path: Path, tokenizer) -> None:
     text = "Größe und Maß. " * 200
     (tmp_path / "text.txt").write_text(text)
     data = DataConfig(input=str(tmp_path / "text.txt"), tokenizer=tokenizer)
@@ -269,7 +272,7 @@ def test_an_epoch_reads_no_token_twice_and_misses_only_the_ends(shape, seed: int
 
 
 def test_epochs_differ_in_offset_and_order() -> None:
-    order = BatchOrder(10_000, 10, 1, "shuffle")
+    order = BatchOrder(10_001, 10, 1, "shuffle")
     size = order.sequences_per_epoch
     epochs = [order.starts(epoch * size, size) for epoch in range(20)]
     assert len({int(starts.min()) for starts in epochs}) > 5

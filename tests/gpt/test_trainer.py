@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import threading
@@ -161,7 +160,8 @@ def test_pause_holds_until_continue_and_one_step_takes_one(tiny: Tiny, run: Run)
             trainer.send(commands.Pause())
         if isinstance(event, ev.StateChanged) and event.state == "paused":
             seen.append(trainer.step)
-            trainer.send(commands.StepOnce() if len(seen) < 3 else commands.Continue())
+            answer = commands.StepOnce() if len(seen) < 3 else commands.Continue()
+            threading.Timer(0.05, trainer.send, [answer]).start()
 
     seen: list[int] = []
     events = run(tiny(train__eval_interval=0, checkpoint__interval=0), pilot=pilot)

@@ -1,0 +1,300 @@
+"""The screen as an application: it drains a link on a timer, reduces events to a state, draws it, and sends commands."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import tomli
+from textual.app import App, SystemCommand
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
+from textual.filter import LineFilter, Monochrome
+from textual.screen import Screen
+
+from cockpit import format as fmt
+from cockpit.actions import ACTIONS, BY_ID, bindings
+from cockpit.budget import FASTEST, FrameBudget
+from cockpit.driver import TerminalDriver
+from cockpit.link.base import Link
+from cockpit.screens.help import HelpScreen
+from cockpit.screens.main import MainScreen
+from cockpit.screens.prompt import PromptScreen
+from cockpit.screens.quit import QuitChoice, QuitScreen
+from cockpit.screens.reload import ReloadScreen, differences, show
+from cockpit.state import RunState, reduce
+from cockpit.widgets import ink
+from cockpit.widgets.filters import Ascii, Plain, draws_unicode
+from gpt import events as ev
+from gpt.commands import Command, Sample, SetConfig, Stop
+from gpt.config import Profile, flatten
+from gpt.errors import UserError
+
+NUMBERS_EVERY = 0.25
+"""Seconds between two changes of the numbers at least; nobody reads faster."""
+COST_EVERY = 2.0
+"""Seconds between two readings of the screen's own cost."""
+MESSAGE_SECONDS = 10.0
+"""How long a message stays."""
+
+
+class CockpitApp(App[QuitChoice]):
+    """Shows a run and lets its pilot act on it.
+
+    `run()` returns how the pilot left: `stop` (save and end; the command is on its way), `discard` (end without saving; likewise),
+    `detach` (the run goes on, without a screen), or None where the run had ended already.
+
+    Args:
+        link: where events come from and commands go to. Its `start` is called once the first frame has been drawn.
+        reload_profile: reads the profile from disk again; may raise UserError. None: there is nothing to read.
+    """
+
+    CSS_PATH = "cockpit.tcss"
+    BINDINGS = bindings()
+    TITLE = "gpt-cockpit"
+
+    def __init__(self, link: Link, *, reload_profile: Callable[[], Profile] | None = None) -> None:
+        super().__init__()
+        self.link = link
+        self.state = RunState()
+        self.budget = FrameBudget(link.profile.screen.cpu_budget)
+        self.settings: dict[str, Any] = flatten(link.profile)
+        """The run's settings by dotted key, changes while running included."""
+        self._reload_profile = reload_profile
+        self._main = MainScreen(link.profile.name, link.run)
+        self._dirty = True
+        self._drew = False
+        self._numbers_drawn = -NUMBERS_EVERY
+        self._cost_drawn = 0.0
+        self._message_until: float | None = None
+        self._prompt: str | None = None
+        self._loop_of_screen: asyncio.AbstractEventLoop | None = None
+        self._leave_with: QuitChoice | None = None
+        self.animation_level = "none"
+        self.register_theme(ink.THEME)
+        self.theme = ink.THEME.name
+        self._last_filters = [] if draws_unicode(os.environ) else [Ascii()]
+
+    # Textual's own hooks
+
+    def get_driver_class(self) -> type[Driver]:
+        """Our driver wherever Textual would take the one for Unix terminals."""
+        chosen = super().get_driver_class()
+        return TerminalDriver if chosen is LinuxDriver else chosen
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Textual's filters, with no colours at all for NO_COLOR, and ASCII for terminals that need it."""
+        filters = [Plain() if isinstance(one, Monochrome) else one for one in super().get_line_filters()]
+        return [*filters, *self._last_filters]
+
+    def get_default_screen(self) -> Screen:
+        return self._main
+
+    def get_system_commands(self, screen: Screen) -> Iterable[SystemCommand]:
+        """The palette: every action that can be done now."""
+        for action in ACTIONS:
+            if action.when(self.state) and action.id != "palette":
+                title = f"{action.label_for(self.state)}  ({action.key_label})"
+                yield SystemCommand(title, action.help, lambda chosen=action.id: self.call_next(self.action_pilot, chosen))
+
+    def on_ready(self) -> None:
+        self._loop_of_screen = asyncio.get_running_loop()
+        if self._leave_with:
+            self.exit(self._leave_with)
+            return
+        self.frame(force=True)
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        self.link.start()
+        self.budget.restart()
+        self.set_timer(FASTEST, self._tick)
+
+    # Frames
+
+    def _tick(self) -> None:
+        delay = self.budget.next_delay(self._drew)
+        self._drew = self.frame()
+        self.set_timer(delay, self._tick)
+
+    def frame(self, *, force: bool = False) -> bool:
+        """Takes in what has happened and draws what has changed; True where it drew.
+
+        Args:
+            force: draw the numbers even if they changed a moment ago.
+        """
+        for event in self.link.drain():
+            self.state = reduce(self.state, event)
+            self._notice(event)
+            self._dirty = True
+        now = time.monotonic()
+        if self._message_until is not None and now >= self._message_until:
+            self._message_until = None
+            self._main.notice.clear()
+            self._dirty = True
+        if now - self._cost_drawn >= COST_EVERY and self.budget.share is not None:
+            self._cost_drawn = now
+            self._main.keys.cost = self.budget.share
+            self._dirty = True
+        if not (self._dirty or force) or self.screen is not self._main:
+            return False
+        if isinstance(self._driver, TerminalDriver) and self._driver.is_behind:
+            return False  # the line is slow: what is drawn later replaces what would be drawn now
+        numbers = force or now - self._numbers_drawn >= NUMBERS_EVERY
+        if numbers:
+            self._numbers_drawn = now
+        self._dirty = not numbers
+        return self._main.show(self.state, numbers=numbers)
+
+    def _notice(self, event: ev.Event) -> None:
+        """Says what a command led to, and keeps the settings up to date."""
+        match event:
+            case ev.ConfigChanged():
+                self.settings[event.key] = _value(event.new)
+                self.say(f"{event.key} is {event.new} from step {event.step + 1:,} on")
+            case ev.ConfigRefused():
+                self.say(f"{event.key} stays {event.old}: {event.reason}", "warning")
+            case ev.CheckpointSaved(reason="asked"):
+                self.say(f"saved {event.path} in {fmt.duration(event.seconds)}")
+            case ev.EvalDone():
+                self.say(f"step {event.step:,}: train {fmt.loss(event.train_loss)}, val {fmt.loss(event.val_loss)}")
+            case ev.SampleStarted():
+                self._main.front_sample()
+            case ev.LogLine(level="warning" | "error"):
+                self.say(event.text, event.level)
+
+    def say(self, text: str, level: str = "info") -> None:
+        """Puts a message above the keys, for a while. `level` is `info`, `warning` or `error`."""
+        self._main.notice.say(text, level)
+        self._message_until = time.monotonic() + MESSAGE_SECONDS
+        self._dirty = True
+
+    # What a pilot does
+
+    def send(self, command: Command) -> None:
+        """Hands a command to the run."""
+        self.link.send(command)
+
+    def action_pilot(self, name: str) -> None:
+        """Does an action of cockpit.actions by its id, if it can be done now."""
+        action = BY_ID[name]
+        if self.screen is not self._main:
+            return
+        if action.when(self.state):
+            if action.command:
+                said = action.said(self.state) if action.said else ""
+                self.send(action.command(self.state))
+                self.say(said)
+            else:
+                getattr(self, f"do_{name}")()
+        elif self.state.is_final:
+            self.say(f"the run has {'failed' if self.state.failed else 'ended'}: {action.label} does nothing now; q leaves", "warning")
+        else:
+            self.say(f"{action.label} works while paused: press space first", "warning")
+        self.budget.hurry()
+        self.frame(force=True)
+
+    def do_sample(self) -> None:
+        """Asks for a prompt and sends it."""
+        settings = self.link.profile.sample
+        asked = {name: self.settings[f"sample.{name}"] for name in ("temperature", "top_k", "max_new_tokens")}
+        prompts = self.settings["sample.prompts"] or settings.prompts
+        prompt = self._prompt if self._prompt is not None else prompts[0]
+        self.push_screen(PromptScreen(prompt, **asked), self._sample)
+
+    def _sample(self, prompt: str | None) -> None:
+        if prompt is not None:
+            self._prompt = prompt
+            self.send(Sample(prompt=prompt))
+            self.say("sampling after this micro-step")
+        self.frame(force=True)
+
+    def do_reload(self) -> None:
+        """Reads the profile again and shows what differs."""
+        if self._reload_profile is None:
+            self.say("this run has no profile on disk to read again", "warning")
+            return
+        try:
+            fresh = self._reload_profile()
+        except UserError as error:
+            self.say(str(error), "error")
+            return
+        changes = differences(self.settings, flatten(fresh))
+        if not changes:
+            self.say("no change: the profile on disk is what the run uses")
+            return
+
+        def apply(agreed: bool | None) -> None:
+            if agreed:
+                self.send(SetConfig(changes={change.key: change.new for change in changes}))
+                self.say("; ".join(f"{c.key} → {show(c.new)}" for c in changes if c.refusal is None) or "nothing can change live")
+            self.frame(force=True)
+
+        self.push_screen(ReloadScreen(changes, self.link.profile.name), apply)
+
+    def do_switch_pane(self) -> None:
+        """Brings the other one of sample and log to the front."""
+        self._main.switch_pane()
+
+    def do_help(self) -> None:
+        """Opens the help."""
+        self.push_screen(HelpScreen(), lambda _: self._back())
+
+    def do_palette(self) -> None:
+        """Opens the palette."""
+        self.action_command_palette()
+
+    async def action_quit(self) -> None:
+        """Leaves, or asks how to."""
+        self.do_quit()
+
+    def action_help_quit(self) -> None:
+        """ctrl+c does what q does."""
+        self.do_quit()
+
+    def do_quit(self) -> None:
+        """Leaves where the run has ended, else asks how to."""
+        if self.state.is_final or not self.link.alive:
+            self.exit(None)
+        elif not isinstance(self.screen, QuitScreen):
+            self.push_screen(QuitScreen(), self._leave)
+
+    def _leave(self, choice: QuitChoice | None) -> None:
+        if choice is None:
+            self._back()
+            return
+        if choice != "detach":
+            self.send(Stop(save=choice == "stop"))
+        self.exit(choice)
+
+    def _back(self) -> None:
+        self.frame(force=True)
+
+    # What signals ask for; safe from any thread
+
+    def hang_up(self) -> None:
+        """The terminal is gone: ends the screen with `detach`; the run goes on."""
+        self._end("detach")
+
+    def terminate(self) -> None:
+        """Asks the run to save and stop, and ends the screen with `stop`."""
+        self.send(Stop(save=True))
+        self._end("stop")
+
+    def _end(self, choice: QuitChoice) -> None:
+        self._leave_with = choice
+        if self._loop_of_screen is not None:
+            self._loop_of_screen.call_soon_threadsafe(self.exit, choice)
+
+
+def _value(toml: str) -> Any:
+    """The value that an event wrote as TOML; `unset` is None, and what is not TOML stays text."""
+    if toml == "unset":
+        return None
+    try:
+        return tomli.loads(f"value = {toml}")["value"]
+    except tomli.TOMLDecodeError:
+        return toml

@@ -1,0 +1,66 @@
+"""Textual's driver for Unix terminals with three habits changed.
+
+It asks the terminal it draws on for its size, whatever descriptor 1 leads to and whatever COLUMNS says. It asks for mouse clicks
+and drags but not for every movement, each of which would be bytes on the line and a wake-up of the screen. And a
+terminal that has gone away is no error: what is written to it is dropped, so that the screen can end in order.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import IO, Any
+
+from textual.drivers.linux_driver import LinuxDriver
+
+
+class TerminalDriver(LinuxDriver):
+    """Draws on `sys.__stderr__`, reads keys from `sys.__stdin__`."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._file: Any = _Outlet(self._file)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the terminal has not yet taken what was drawn before."""
+        return self._writer_thread is not None and not self._writer_thread._queue.empty()
+
+    def _get_terminal_size(self) -> tuple[int, int]:
+        try:
+            width, height = os.get_terminal_size(self._file.fileno())
+        except (OSError, ValueError):
+            return super()._get_terminal_size()
+        return width or 80, height or 24
+
+    def _enable_mouse_support(self) -> None:
+        if self._mouse:
+            self.write("\x1b[?1002h\x1b[?1006h")  # clicks and drags, in SGR coordinates
+            self.flush()
+
+    def _enable_mouse_pixels(self) -> None:
+        """Cells are exact enough."""
+
+
+class _Outlet:
+    """A text file that swallows what it can no longer write."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        try:
+            self._file.write(text)
+        except (OSError, ValueError):
+            self._file = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 (kept until the end)
+
+    def flush(self) -> None:
+        try:
+            self._file.flush()
+        except (OSError, ValueError):
+            self._file = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 (kept until the end)
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def isatty(self) -> bool:
+        return self._file.isatty()

@@ -1,0 +1,114 @@
+"""The log of a run: `events.jsonl`, append-only, one event a line, written beside training and never in its way."""
+
+from __future__ import annotations
+
+import collections
+import os
+import threading
+from pathlib import Path
+
+from gpt.events import Event, encode
+
+WRITE_SECONDS = 0.25
+"""Time between two writes: what a killed process loses at most."""
+
+_BLOCK = 65536
+
+
+class EventLog:
+    """Appends events to a file from a thread of its own.
+
+    `append` is safe from any thread and never blocks. A full or failing disk never reaches the caller: the reason is in
+    `error`, the events wait, and the next write tries again. Opening repairs what a crash left: a torn last line is cut
+    off. One writer at a time; the run's lock sees to that.
+
+    Raises OSError where the file cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.error: str | None = None
+        """Why the newest write failed; None once one has succeeded."""
+        self._queue: collections.deque[Event] = collections.deque()
+        self._pending = b""  # encoded, not yet on disk
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._end = _cut_torn_line(self._file)
+        self._guard = threading.Lock()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._write_on, name="eventlog", daemon=True)
+        self._thread.start()
+
+    def append(self, event: Event) -> None:
+        """Takes an event; it is on disk a quarter of a second later."""
+        self._queue.append(event)
+
+    def flush(self) -> None:
+        """Writes all that has been appended, now. Failure is in `error`."""
+        with self._guard:
+            self._write()
+
+    def close(self) -> None:
+        """Writes all, makes it durable and ends the thread. A second call does nothing."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        self._thread.join()
+        with self._guard:
+            self._write()
+            try:
+                os.fsync(self._file)
+            except OSError as error:
+                self.error = f"{self.path}: {error.strerror}"
+            os.close(self._file)
+
+    def _write_on(self) -> None:
+        while not self._closing.wait(WRITE_SECONDS):
+            self.flush()
+
+    def _write(self) -> None:
+        """Appends what waits, whole lines or nothing: a write that fails half-way is taken back."""
+        lines = [self._pending]
+        while self._queue:  # one consumer, under the guard, so what is there stays there
+            lines.append(_encoded(self._queue.popleft()))
+        self._pending = b"".join(lines)
+        if not self._pending:
+            return
+        try:
+            rest = memoryview(self._pending)
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError as error:
+            self.error = f"{self.path}: {error.strerror}"
+            os.ftruncate(self._file, self._end)
+            return
+        self._end += len(self._pending)
+        self._pending = b""
+        self.error = None
+
+
+def _encoded(event: Event) -> bytes:
+    try:
+        return encode(event)
+    except UnicodeEncodeError:  # a lone surrogate, as file names that are not UTF-8 have them
+        replaced = {
+            name: value.encode(errors="replace").decode() if isinstance(value, str) else value
+            for name in event.__struct_fields__
+            for value in [getattr(event, name)]
+        }
+        return encode(type(event)(**replaced))
+
+
+def _cut_torn_line(file: int) -> int:
+    """Cuts off what follows the last newline; returns the length of what stays, bytes."""
+    end = os.fstat(file).st_size
+    keep = end
+    while keep:
+        start = max(0, keep - _BLOCK)
+        newline = os.pread(file, keep - start, start).rfind(b"\n")
+        if newline >= 0:
+            keep = start + newline + 1
+            break
+        keep = start
+    if keep < end:
+        os.ftruncate(file, keep)
+    return keep

@@ -1,0 +1,270 @@
+"""Runs on disk: their names, folders, locks and facts. What is in a run's folder is in CONTRIBUTING.md."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import re
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import tomli
+
+from cockpit.complaints import shown
+from gpt.errors import RunError
+from gpt.events import AnyEvent, decode
+
+DEFAULT_RUNS_DIR = Path("runs")
+MAX_NAME_BYTES = 100
+"""Longest name of a run; leaves room for a file beside it on every file system."""
+
+_LOCK_PATIENCE = 0.3  # seconds; a listing that looks whether a run is locked holds the lock for microseconds
+_OWN_FILES = ("run.json", "profile.toml", "events.jsonl", "console.log", "lock", "control.sock")
+
+
+class Run:
+    """A run's folder.
+
+    Make one with `create`, `open` or `latest`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = path.name
+        self.skipped_lines = 0
+        """Lines that the newest `read_events` could not read."""
+
+    @classmethod
+    def create(cls, runs_dir: Path, name: str | None, profile_name: str) -> Run:
+        """A new run. Without a name it gets one of the profile's name and two words, `demo-amber-heron`.
+
+        Raises RunError where the name will not do, is taken, or the folder cannot be made.
+        """
+        if name is not None:
+            check_name(name)
+        try:
+            runs_dir.mkdir(parents=True, exist_ok=True)
+            while True:
+                run = cls(runs_dir / (name or _new_name(profile_name)))
+                try:
+                    run.path.mkdir(mode=0o700)
+                    break
+                except FileExistsError:
+                    if name is not None:
+                        raise RunError(
+                            f"run {name} exists in {shown(runs_dir)}; go on with it by --resume --run {shlex.quote(name)}, "
+                            "or give another name to --run"
+                        ) from None
+            run.checkpoints_path.mkdir(mode=0o700)
+        except OSError as error:
+            raise RunError(f"no run can be made in {shown(runs_dir)}: {error.strerror}; see --runs-dir") from None
+        return run
+
+    @classmethod
+    def open(cls, runs_dir: Path, name: str) -> Run:
+        """An existing run. Raises RunError where there is none of that name."""
+        check_name(name)
+        run = cls(runs_dir / name)
+        if not run.path.is_dir():
+            raise RunError(f"no run {name} in {shown(runs_dir)}; gpt-cockpit runs lists them")
+        return run
+
+    @property
+    def events_path(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def console_path(self) -> Path:
+        return self.path / "console.log"
+
+    @property
+    def checkpoints_path(self) -> Path:
+        return self.path / "checkpoints"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the run for this process inside the block; a crash lets go of it too.
+
+        Raises RunError where another process holds it.
+        """
+        file = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if not _try_lock(file, _LOCK_PATIENCE):
+                pid = os.pread(file, 32, 0).decode("ascii", "replace").strip()
+                raise RunError(f"run {self.name} is in use by {f'process {pid}' if pid else 'another process'}")
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            # Never unlinked: who has it open already would then lock a file that nobody else finds.
+            os.close(file)
+
+    @property
+    def in_use(self) -> bool:
+        """True while a process holds the lock."""
+        try:
+            file = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            return not _try_lock(file, 0)
+        finally:
+            os.close(file)
+
+    def write_facts(self, facts: Mapping[str, Any]) -> None:
+        """Writes run.json, whole or not at all."""
+        self._write("run.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+
+    def read_facts(self) -> dict[str, Any]:
+        """run.json, or nothing where it is missing or not readable."""
+        try:
+            facts = json.loads((self.path / "run.json").read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return facts if isinstance(facts, dict) else {}
+
+    def write_profile(self, text: str) -> None:
+        """Writes profile.toml, whole or not at all."""
+        self._write("profile.toml", text)
+
+    @property
+    def profile_name(self) -> str | None:
+        """The profile's name, from the profile.toml that was kept; None where it is not readable."""
+        try:
+            name = tomli.loads((self.path / "profile.toml").read_text(encoding="utf-8")).get("name")
+        except (OSError, ValueError, RecursionError):
+            return None
+        return name if isinstance(name, str) else None
+
+    def resume_command(self) -> str:
+        """What to type in this folder to go on with this run."""
+        where = "" if self.path.parent == DEFAULT_RUNS_DIR else f" --runs-dir {shlex.quote(str(self.path.parent))}"
+        profile = Path(str(self.read_facts().get("profile_path") or self.path / "profile.toml"))
+        profile = profile.relative_to(Path.cwd()) if profile.is_relative_to(Path.cwd()) else profile
+        return f"gpt-cockpit {shlex.quote(str(profile))} --run {shlex.quote(self.name)}{where} --resume"
+
+    def read_events(self) -> Iterator[AnyEvent]:
+        """The events of the log, oldest first. A torn last line is dropped; what is not an event is skipped and counted."""
+        self.skipped_lines = 0
+        try:
+            file = self.events_path.open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    yield decode(line)
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    self.skipped_lines += 1
+
+    def checkpoint_time(self) -> float | None:
+        """Unix time of the newest checkpoint, or None where there is none."""
+        times = [_modified(state) for state in self.checkpoints_path.glob("step-*/state.json")]
+        return max((at for at in times if at is not None), default=None)
+
+    def discard(self) -> bool:
+        """Removes the run if it holds nothing worth keeping: no checkpoint and no step in its log. True if it is gone."""
+        if any(self.checkpoints_path.glob("*/state.json")) or self._has_step():
+            return False
+        shutil.rmtree(self.checkpoints_path, ignore_errors=True)
+        for name in _OWN_FILES:
+            (self.path / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.rmdir()  # fails, rightly, where somebody has put a file of theirs
+            self.path.parent.rmdir()  # and here where there are other runs
+        return not self.path.exists()
+
+    def _has_step(self) -> bool:
+        try:
+            return b'"event":"StepDone"' in self.events_path.read_bytes()
+        except OSError:
+            return False
+
+    def _write(self, name: str, text: str) -> None:
+        draft = tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=self.path, prefix=f".{name}-", delete=False)
+        try:
+            with draft:
+                draft.write(text)
+                draft.flush()
+                os.fsync(draft.fileno())
+            Path(draft.name).replace(self.path / name)
+        except BaseException:
+            Path(draft.name).unlink(missing_ok=True)
+            raise
+
+
+def latest(runs_dir: Path, profile_name: str) -> Run | None:
+    """The run of a profile whose newest checkpoint is the newest of all, or None where none has one."""
+    runs = [(run.checkpoint_time(), run) for run in list_runs(runs_dir)]
+    whole = [(at, run) for at, run in runs if at is not None and run.profile_name == profile_name]
+    return max(whole, key=lambda pair: (pair[0], pair[1].name))[1] if whole else None
+
+
+def list_runs(runs_dir: Path) -> list[Run]:
+    """All runs in a folder, the one that was touched last at the end."""
+    folders = [path.parent for path in runs_dir.glob("*/run.json")]
+    return [Run(path) for path in sorted(folders, key=lambda path: (_modified(path / "events.jsonl") or 0, path.name))]
+
+
+def check_name(name: str) -> None:
+    """Raises RunError where a name cannot be a folder's or would be a nuisance to type."""
+    reason = None
+    if not name or name != name.strip() or not name.isprintable() or "/" in name or "\\" in name:
+        reason = "it must be printable, without slashes, and not begin or end with a space"
+    elif name.startswith((".", "-")):
+        reason = "it must not begin with a dot or a dash"
+    elif len(name.encode("utf-8", "replace")) > MAX_NAME_BYTES:
+        reason = f"it has more than {MAX_NAME_BYTES} bytes"
+    if reason:
+        raise RunError(f"{shown(name) or 'an empty name'} cannot be the name of a run: {reason}")
+
+
+def _try_lock(file: int, patience: float) -> bool:
+    until = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.02)
+
+
+def _modified(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
+
+
+def _new_name(profile_name: str) -> str:
+    stem = re.sub(r"[^\w.]+", "-", profile_name, flags=re.ASCII).strip("-.")[:40] or "run"
+    words = random.SystemRandom()  # the generators that training draws from stay as they are
+    return f"{stem}-{words.choice(_COLOURS)}-{words.choice(_ANIMALS)}"
+
+
+_COLOURS = (
+    "amber", "ash", "azure", "beige", "black", "blue", "brass", "bronze", "brown", "cobalt", "copper", "coral", "cream",
+    "crimson", "cyan", "ebony", "golden", "green", "grey", "hazel", "indigo", "ivory", "jade", "lilac", "lime", "mauve",
+    "ochre", "olive", "orange", "pearl", "pink", "plum", "purple", "red", "ruby", "rust", "sable", "sand", "scarlet",
+    "sepia", "silver", "slate", "teal", "umber", "violet", "white", "yellow",
+)  # fmt: skip
+_ANIMALS = (
+    "badger", "bat", "bear", "beaver", "bison", "buzzard", "crane", "crow", "curlew", "deer", "dove", "eagle", "egret",
+    "elk", "falcon", "finch", "fox", "gannet", "goose", "gull", "hare", "hawk", "heron", "horse", "ibis", "jay", "kestrel",
+    "kite", "lark", "lynx", "marten", "merlin", "mole", "moth", "newt", "osprey", "otter", "owl", "petrel", "pike",
+    "plover", "puffin", "raven", "robin", "salmon", "seal", "shrike", "snipe", "sparrow", "stoat", "stork", "swan", "swift",
+    "tern", "thrush", "toad", "trout", "vole", "weasel", "wren",
+)  # fmt: skip

@@ -1,0 +1,56 @@
+"""The one look of everything that opens on top of the main screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widget import Widget
+from textual.widgets import Static
+
+from cockpit.widgets import ink
+from cockpit.widgets.rows import Piece
+
+Result = TypeVar("Result")
+
+
+def text(*pieces: Piece) -> Text:
+    """Pieces as one text that is never parsed as markup."""
+    return Text.assemble(*pieces, no_wrap=False)
+
+
+def hints(*keys: tuple[str, str]) -> Text:
+    """The last line of a box: each key and what it does."""
+    parts: list[Piece] = []
+    for key, what in keys:
+        parts += [(f"{'   ' if parts else ''}{key} ", ink.BRIGHT), (what, ink.DIM)]
+    return text(*parts)
+
+
+class Box(ModalScreen[Result]):
+    """A titled box in the middle of the screen. Escape closes it with None."""
+
+    BINDINGS = [("escape", "close", "close")]
+
+    def body(self) -> Iterable[Widget]:
+        """What is in the box."""
+        raise NotImplementedError
+
+    def __init__(self, title: str, foot: Text) -> None:
+        super().__init__()
+        self._title, self._foot = title, foot
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="box"):
+            yield Static(text((self._title, ink.BRIGHT)), id="box-title")
+            with VerticalScroll(id="box-body", can_focus=False):
+                yield from self.body()
+            yield Static(self._foot, id="box-foot")
+
+    def action_close(self) -> None:
+        """Closes the box; nothing happens."""
+        self.dismiss(None)

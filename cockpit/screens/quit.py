@@ -1,0 +1,75 @@
+"""The ways out of a run that goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from rich.style import Style
+from textual.strip import Strip
+from textual.widget import Widget
+
+from cockpit.screens.modal import Box, hints
+from cockpit.state import RunState
+from cockpit.widgets import ink
+from cockpit.widgets.rows import Piece, RowsWidget, row
+
+QuitChoice = Literal["stop", "discard", "detach"]
+
+CHOICES: tuple[tuple[str, QuitChoice | None, str, str], ...] = (
+    ("s", "stop", "save and stop", "finish the step, write a checkpoint, end; --resume goes on from there"),
+    ("x", "discard", "stop without saving", "finish the step and end; what came after the last checkpoint is lost"),
+    ("d", "detach", "go on without a screen", "training continues here and prints a line now and then"),
+    ("c", None, "cancel", "back to the screen"),
+)
+
+
+class QuitScreen(Box[QuitChoice]):
+    """Asks how to leave; closes with the choice, or None for staying."""
+
+    BINDINGS = [
+        ("up,k", "move(-1)", "up"),
+        ("down,j,tab", "move(1)", "down"),
+        ("enter,space", "choose", "choose"),
+        *[(key, f"pick({number})", words) for number, (key, _, words, _) in enumerate(CHOICES)],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__("Leave the cockpit?", hints(("↑ ↓ enter", "choose"), ("esc", "stay")))
+        self._list = ChoiceList(id="choices")
+
+    def body(self) -> Iterable[Widget]:
+        yield self._list
+
+    def action_move(self, by: int) -> None:
+        """Moves the bar."""
+        self._list.chosen = (self._list.chosen + by) % len(CHOICES)
+        self._list.redraw()
+
+    def action_choose(self) -> None:
+        """Takes the choice under the bar."""
+        self.action_pick(self._list.chosen)
+
+    def action_pick(self, number: int) -> None:
+        """Takes a choice by its number."""
+        self.dismiss(CHOICES[number][1])
+
+
+class ChoiceList(RowsWidget):
+    """The choices, each on two rows, with a bar at the one that enter takes."""
+
+    DEFAULT_CSS = f"ChoiceList {{ height: {2 * len(CHOICES)}; }}"
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.chosen = 0
+
+    def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
+        rows: list[Strip] = []
+        for number, (key, _, words, consequence) in enumerate(CHOICES):
+            click = Style(meta={"@click": f"screen.pick({number})"})
+            mark = ("▌ ", ink.TRAIN) if number == self.chosen else ("  ", ink.TEXT)
+            style = ink.BRIGHT if number == self.chosen else ink.TEXT
+            head: list[Piece] = [mark, (f"{key}  ", ink.BRIGHT + click), (words, style + click)]
+            rows += [row(width, head), row(width, [mark, ("   ", ink.TEXT), (consequence, ink.DIM + click)])]
+        return rows

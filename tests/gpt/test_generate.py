@@ -1,0 +1,189 @@
+"""Sampling beside training: right, repeatable, and without a trace."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+import torch
+
+from gpt.config import ModelConfig
+from gpt.errors import DataError
+from gpt.generate import draw, generate
+from gpt.model import GPT
+
+VOCAB = 30
+
+
+@pytest.fixture
+def model() -> GPT:
+    torch.manual_seed(0)
+    model = GPT(ModelConfig(n_layer=2, n_head=2, n_embd=16, block_size=8, dropout=0.3), VOCAB)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(8)
+    return model
+
+
+def chance(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def likeliest(model: GPT, window: list[int]) -> int:
+    """The next token by the plain, uncached model."""
+    was_training = model.training
+    model.eval()
+    token = int(model(torch.tensor([window]))[0][0, -1].argmax())
+    model.train(was_training)
+    return token
+
+
+@pytest.mark.parametrize("prompt", [[1, 2, 3], list(range(8)), list(range(20))])
+def test_at_temperature_zero_each_token_is_the_likeliest_of_its_window(model: GPT, prompt: list[int]):
+    """Also past block_size, where the window falls back to the newest half and grows again."""
+    window, expected = prompt[-8:], []
+    for _ in range(25):
+        token = likeliest(model, window)
+        expected.append(token)
+        window = [*window, token] if len(window) < 8 else [*window, token][-4:]
+    drawn = list(generate(model, prompt, max_new_tokens=25, temperature=0, generator=chance()))
+    assert drawn == expected
+
+
+def test_a_context_of_one_token_still_works():
+    torch.manual_seed(0)
+    model = GPT(ModelConfig(n_layer=1, n_head=1, n_embd=4, block_size=1), VOCAB)
+    assert len(list(generate(model, [1, 2], max_new_tokens=5, generator=chance()))) == 5
+
+
+def test_the_same_seed_gives_the_same_text_and_another_another(model: GPT):
+    def text(seed: int) -> list[int]:
+        return list(generate(model, [1], max_new_tokens=30, temperature=1.0, generator=chance(seed)))
+
+    assert text(1) == text(1)
+    assert text(1) != text(2)
+
+
+def test_tokens_come_one_by_one(model: GPT, monkeypatch: pytest.MonkeyPatch):
+    reads: list[int] = []
+    read = GPT.forward_cached
+    monkeypatch.setattr(
+        GPT, "forward_cached", lambda self, ids, cache: reads.append(ids.shape[1]) or read(self, ids, cache)
+    )
+    tokens = generate(model, [1, 2, 3], max_new_tokens=100, generator=chance())
+    assert reads == []
+    list(islice(tokens, 3))
+    assert reads == [3, 1, 1]
+
+
+def test_no_more_tokens_are_drawn_than_asked_for(model: GPT):
+    assert list(generate(model, [1], max_new_tokens=0, generator=chance())) == []
+    assert len(list(generate(model, [1], max_new_tokens=19, generator=chance()))) == 19
+
+
+# -- without a trace ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_between_tokens_and_after_giving_up_nothing_is_left_switched(model: GPT, training: bool):
+    model.train(training)
+    state = torch.get_rng_state()
+    tokens = generate(model, [], max_new_tokens=20, generator=chance())
+    for _ in range(3):
+        next(tokens)
+        assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+        assert all(module.training == training for module in model.modules())
+    tokens.close()  # type: ignore[attr-defined]
+    assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+    assert all(module.training == training for module in model.modules())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_step_taken_between_two_tokens_is_the_step_taken_without_them(model: GPT):
+    ids = torch.tensor([[1, 2, 3, 4]])
+
+    def gradients() -> list[torch.Tensor]:
+        torch.manual_seed(5)
+        model.train().zero_grad()
+        model(ids, ids)[1].backward()
+        return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+
+    alone = gradients()
+    tokens = generate(model, [1, 2], max_new_tokens=10, generator=chance())
+    next(tokens)
+    between = gradients()
+    next(tokens)
+    assert all(torch.equal(a, b) for a, b in zip(alone, between, strict=True))
+
+
+def test_the_weights_can_be_trained_after_sampling_under_autocast(model: GPT):
+    with torch.autocast("cpu", torch.bfloat16):
+        list(generate(model, [1], max_new_tokens=3, generator=chance()))
+    with torch.autocast("cpu", torch.bfloat16):
+        _, loss = model.train()(torch.tensor([[1, 2]]), torch.tensor([[2, 3]]))
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+# -- bounds ------------------------------------------------------------------------------------------------------------
+
+
+def test_padding_rows_are_never_drawn_even_where_they_are_the_likeliest(model: GPT):
+    with torch.no_grad():
+        model.transformer.wte.weight[25:] *= 50
+    for prompt in ([1], []):
+        drawn = list(
+            generate(model, prompt, max_new_tokens=200, temperature=5.0, top_k=0, generator=chance(), vocab_size=25)
+        )
+        assert max(drawn) < 25
+
+
+def test_an_empty_prompt_begins_with_an_evenly_drawn_token(model: GPT):
+    firsts = {next(iter(generate(model, [], max_new_tokens=1, generator=chance(seed)))) for seed in range(400)}
+    assert firsts == set(range(VOCAB))
+
+
+@pytest.mark.parametrize("bad", [VOCAB, -1])
+def test_a_prompt_from_another_tokenizer_is_refused_at_once(model: GPT, bad: int):
+    with pytest.raises(DataError, match=rf"token id {bad}, the model knows 0…29"):
+        generate(model, [1, bad], max_new_tokens=1, generator=chance())
+
+
+def test_a_diverged_model_says_so(model: GPT):
+    with torch.no_grad():
+        model.transformer.ln_f.bias.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="diverged"):
+        list(generate(model, [1], max_new_tokens=5, generator=chance()))
+
+
+# -- the draw ----------------------------------------------------------------------------------------------------------
+
+
+def frequencies(logits: torch.Tensor, count: int, **how: float) -> torch.Tensor:
+    generator = chance()
+    drawn = [draw(logits, generator=generator, **how) for _ in range(count)]  # type: ignore[arg-type]
+    return torch.bincount(torch.tensor(drawn), minlength=len(logits)) / count
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_tokens_are_drawn_as_often_as_the_softmax_says(temperature: float):
+    logits = torch.tensor([0.0, 1.0, 2.0, -1.0])
+    seen = frequencies(logits, 4000, temperature=temperature, top_k=0)
+    torch.testing.assert_close(seen, (logits / temperature).softmax(0), rtol=0, atol=0.03)
+
+
+def test_top_k_keeps_the_k_likeliest_and_their_proportions():
+    logits = torch.tensor([0.0, 3.0, 1.0, 2.5])
+    seen = frequencies(logits, 4000, temperature=1.0, top_k=2)
+    assert seen[0] == seen[2] == 0
+    torch.testing.assert_close(seen[[1, 3]], logits[[1, 3]].softmax(0), rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1e-30, 1e-5])
+def test_the_coldest_draws_take_the_likeliest(temperature: float):
+    logits = torch.tensor([1.0, 1.5, 1e30, -5.0])
+    assert frequencies(logits, 20, temperature=temperature, top_k=0)[2] == 1
+
+
+def test_a_top_k_above_the_vocabulary_is_all_of_it():
+    assert frequencies(torch.zeros(3), 300, temperature=1.0, top_k=200).min() > 0.2
