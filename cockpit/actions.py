@@ -83,8 +83,8 @@ ACTIONS: tuple[Action, ...] = (
     ),
     Action(
         "sample", "s", "sample",
-        "Let the model continue a prompt that you can edit. Sampling has a random generator of its own: training goes on "
-        "afterwards exactly as if nothing had been asked.",
+        "Let the model continue a prompt that you can edit. Sampling has a random generator of its own: training goes "
+        "on afterwards exactly as if nothing had been asked.",
         footer_rank=3,
     ),
     Action(
@@ -102,10 +102,11 @@ ACTIONS: tuple[Action, ...] = (
     ),
     Action(
         "switch_pane", "tab", "log/sample", "On a narrow screen: show the log instead of the sample, or back.",
-        when=always, footer_rank=8,
+        when=always, in_footer=False,
     ),
     Action(
-        "help", "question_mark", "help", "Every key, and how to read the screen.", when=always, footer_rank=2, key_name="?",
+        "help", "question_mark", "help", "Every key, and how to read the screen.",
+        when=always, footer_rank=2, key_name="?",
     ),
     Action(
         "palette", "ctrl+p", "palette", "Find an action by name.", when=always, in_footer=False, key_name="ctrl+p",

@@ -1,4 +1,4 @@
-"""The screen as an application: it drains a link on a timer, reduces events to a state, draws it, and sends commands."""
+"""The screen as an application: drains a link on a timer, reduces events to a state, draws it, sends commands."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import tomli
 from textual.app import App, SystemCommand
+from textual.binding import BindingType
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
-from textual.filter import LineFilter, Monochrome
+from textual.filter import LineFilter
 from textual.screen import Screen
 
 from cockpit import format as fmt
@@ -44,8 +45,8 @@ MESSAGE_SECONDS = 10.0
 class CockpitApp(App[QuitChoice]):
     """Shows a run and lets its pilot act on it.
 
-    `run()` returns how the pilot left: `stop` (save and end; the command is on its way), `discard` (end without saving; likewise),
-    `detach` (the run goes on, without a screen), or None where the run had ended already.
+    `run()` returns how the pilot left: `stop` (save and end; the command is on its way), `discard` (end without saving;
+    likewise), `detach` (the run goes on, without a screen), or None where the run had ended already.
 
     Args:
         link: where events come from and commands go to. Its `start` is called once the first frame has been drawn.
@@ -53,7 +54,7 @@ class CockpitApp(App[QuitChoice]):
     """
 
     CSS_PATH = "cockpit.tcss"
-    BINDINGS = bindings()
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings()]
     TITLE = "gpt-cockpit"
 
     def __init__(self, link: Link, *, reload_profile: Callable[[], Profile] | None = None) -> None:
@@ -76,7 +77,9 @@ class CockpitApp(App[QuitChoice]):
         self.animation_level = "none"
         self.register_theme(ink.THEME)
         self.theme = ink.THEME.name
-        self._last_filters = [] if draws_unicode(os.environ) else [Ascii()]
+        self._output_filters: list[LineFilter] = [Plain()] if self.no_color else []
+        if not draws_unicode(os.environ):
+            self._output_filters.append(Ascii())
 
     # Textual's own hooks
 
@@ -86,9 +89,11 @@ class CockpitApp(App[QuitChoice]):
         return TerminalDriver if chosen is LinuxDriver else chosen
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Textual's filters, with no colours at all for NO_COLOR, and ASCII for terminals that need it."""
-        filters = [Plain() if isinstance(one, Monochrome) else one for one in super().get_line_filters()]
-        return [*filters, *self._last_filters]
+        """No colours at all for NO_COLOR, and ASCII for terminals that need it.
+
+        Textual's own filter for the terminal's 16 colours is left out: nothing here is drawn with them.
+        """
+        return self._output_filters
 
     def get_default_screen(self) -> Screen:
         return self._main
@@ -98,7 +103,9 @@ class CockpitApp(App[QuitChoice]):
         for action in ACTIONS:
             if action.when(self.state) and action.id != "palette":
                 title = f"{action.label_for(self.state)}  ({action.key_label})"
-                yield SystemCommand(title, action.help, lambda chosen=action.id: self.call_next(self.action_pilot, chosen))
+                yield SystemCommand(
+                    title, action.help, lambda chosen=action.id: self.call_next(self.action_pilot, chosen)
+                )
 
     def on_ready(self) -> None:
         self._loop_of_screen = asyncio.get_running_loop()
@@ -191,7 +198,8 @@ class CockpitApp(App[QuitChoice]):
             else:
                 getattr(self, f"do_{name}")()
         elif self.state.is_final:
-            self.say(f"the run has {'failed' if self.state.failed else 'ended'}: {action.label} does nothing now; q leaves", "warning")
+            end = "failed" if self.state.failed else "ended"
+            self.say(f"the run has {end}: {action.label} does nothing now; q leaves", "warning")
         else:
             self.say(f"{action.label} works while paused: press space first", "warning")
         self.budget.hurry()
@@ -230,7 +238,10 @@ class CockpitApp(App[QuitChoice]):
         def apply(agreed: bool | None) -> None:
             if agreed:
                 self.send(SetConfig(changes={change.key: change.new for change in changes}))
-                self.say("; ".join(f"{c.key} → {show(c.new)}" for c in changes if c.refusal is None) or "nothing can change live")
+                self.say(
+                    "; ".join(f"{c.key} → {show(c.new)}" for c in changes if c.refusal is None)
+                    or "nothing can change live"
+                )
             self.frame(force=True)
 
         self.push_screen(ReloadScreen(changes, self.link.profile.name), apply)

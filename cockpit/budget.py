@@ -1,7 +1,8 @@
 """How often the screen may draw, so that it costs the trainer next to nothing.
 
-Drawing takes a core from a CPU run and the interpreter's lock from every run: what the screen spends, the trainer loses.
-So the screen's thread measures its own CPU time, all of it, and spaces its frames to stay under a share of wall time.
+Drawing takes a core from a CPU run and the interpreter's lock from every run: what the screen spends, the trainer
+loses. So the screen's thread measures its own CPU time, all of it, and spaces its frames to stay under a share of wall
+time.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ HURRIED_FRAMES = 4
 class FrameBudget:
     """Spaces the frames of one thread. Used by that thread only.
 
-    A bucket fills with `share_allowed` seconds of CPU time a second and each frame takes out what it cost; the next frame
-    is due when the bucket holds what a frame costs on average. Neither savings nor debts go beyond a few frames.
+    A bucket fills with `share_allowed` seconds of CPU time a second and each frame takes out what it cost; the next
+    frame is due when the bucket holds what a frame costs on average. Neither savings nor debts go beyond a few frames.
 
     Args:
         share_allowed: CPU time over wall time, e.g. 0.01.

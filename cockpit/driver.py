@@ -1,8 +1,8 @@
 """Textual's driver for Unix terminals with three habits changed.
 
-It asks the terminal it draws on for its size, whatever descriptor 1 leads to and whatever COLUMNS says. It asks for mouse clicks
-and drags but not for every movement, each of which would be bytes on the line and a wake-up of the screen. And a
-terminal that has gone away is no error: what is written to it is dropped, so that the screen can end in order.
+It asks the terminal it draws on for its size, whatever descriptor 1 leads to and whatever COLUMNS says. It asks for
+mouse clicks and drags but not for every movement, each of which would be bytes on the line and a wake-up of the screen.
+And a terminal that has gone away is no error: what is written to it is dropped, so that the screen can end in order.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ import os
 import threading
 from pathlib import Path
 
+import msgspec
+
 from gpt.events import Event, encode
 
 WRITE_SECONDS = 0.25
@@ -90,12 +92,9 @@ def _encoded(event: Event) -> bytes:
     try:
         return encode(event)
     except UnicodeEncodeError:  # a lone surrogate, as file names that are not UTF-8 have them
-        replaced = {
-            name: value.encode(errors="replace").decode() if isinstance(value, str) else value
-            for name in event.__struct_fields__
-            for value in [getattr(event, name)]
-        }
-        return encode(type(event)(**replaced))
+        texts = {name: value for name, value in msgspec.structs.asdict(event).items() if isinstance(value, str)}
+        safe = {name: text.encode(errors="replace").decode() for name, text in texts.items()}
+        return encode(msgspec.structs.replace(event, **safe))
 
 
 def _cut_torn_line(file: int) -> int:

@@ -141,7 +141,7 @@ def _read_chain(path: Path) -> list[tuple[Path, Source]]:
         source = _read(file, heir=chain[-1][1] if chain else None)
         if any(_same(file, seen) for seen, _ in chain):
             circle = " → ".join(shown(seen.name) for seen, _ in chain)
-            raise ProfileError(f"{shown(path)}: extends goes in a circle: {circle} → {shown(file.name)}; cut it somewhere")
+            raise ProfileError(f"{shown(path)}: extends goes in a circle, {circle} → {shown(file.name)}; cut it")
         chain.append((file, source))
         base = source.tree.get("extends")
         if base is not None and not (isinstance(base, str) and base):
@@ -204,7 +204,7 @@ def _toml_or_word(key: str, value: str) -> Any:
     except (tomli.TOMLDecodeError, RecursionError):
         pass
     if value[0] in "\"'[{":
-        raise ProfileError(f"--set {shown(key)}: {shown(value)} is not valid TOML; quote the whole argument for the shell")
+        raise ProfileError(f"--set {shown(key)}: {shown(value)} is not TOML; quote the argument for the shell")
     return value
 
 
@@ -248,6 +248,10 @@ def _fill(table: Any, values: Tree, inherited: Sequence[tuple[str, Any]]) -> Non
     """Makes a table of the document hold exactly `values`; what comes from an ancestor says so."""
     for name in [name for name in table if name not in values]:
         del table[name]
+    body = table.value.body if isinstance(table, Table) else []
+    last = max((index for index, (key, _) in enumerate(body) if key is not None), default=-1)
+    tail = body[last + 1 :]  # blank lines, and comments that belong to the section below
+    del body[last + 1 :]
     said = ""
     for name, value in values.items():
         if name in table:
@@ -259,6 +263,7 @@ def _fill(table: Any, values: Tree, inherited: Sequence[tuple[str, Any]]) -> Non
             table.add(tomlkit.comment(f"from {origin}"))
             said = origin
         table[name] = item
+    body.extend(tail)
 
 
 def _origins(name: str, value: Any, inherited: Sequence[tuple[str, Any]]) -> Iterator[tuple[str, Item]]:

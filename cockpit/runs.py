@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import random
@@ -42,6 +43,7 @@ class Run:
         self.name = path.name
         self.skipped_lines = 0
         """Lines that the newest `read_events` could not read."""
+        self._made_parent = False
 
     @classmethod
     def create(cls, runs_dir: Path, name: str | None, profile_name: str) -> Run:
@@ -51,19 +53,17 @@ class Run:
         """
         if name is not None:
             check_name(name)
+        new_folder = not runs_dir.exists()
         try:
             runs_dir.mkdir(parents=True, exist_ok=True)
-            while True:
-                run = cls(runs_dir / (name or _new_name(profile_name)))
-                try:
-                    run.path.mkdir(mode=0o700)
-                    break
-                except FileExistsError:
-                    if name is not None:
-                        raise RunError(
-                            f"run {name} exists in {shown(runs_dir)}; go on with it by --resume --run {shlex.quote(name)}, "
-                            "or give another name to --run"
-                        ) from None
+            path = _claim(runs_dir / name) if name else _claim_any(runs_dir, profile_name)
+            if path is None:
+                raise RunError(
+                    f"run {name} exists in {shown(runs_dir)}; go on with it by --resume --run {name}, "
+                    "or give another name to --run"
+                )
+            run = cls(path)
+            run._made_parent = new_folder
             run.checkpoints_path.mkdir(mode=0o700)
         except OSError as error:
             raise RunError(f"no run can be made in {shown(runs_dir)}: {error.strerror}; see --runs-dir") from None
@@ -96,7 +96,10 @@ class Run:
 
         Raises RunError where another process holds it.
         """
-        file = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            file = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise RunError(f"{shown(self.path / 'lock')} cannot be opened: {error.strerror}") from None
         try:
             if not _try_lock(file, _LOCK_PATIENCE):
                 pid = os.pread(file, 32, 0).decode("ascii", "replace").strip()
@@ -112,7 +115,9 @@ class Run:
     def in_use(self) -> bool:
         """True while a process holds the lock."""
         try:
-            file = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+            file = os.open(
+                self.path / "lock", os.O_RDWR | os.O_CLOEXEC
+            )  # not to read only: some network file systems want that
         except OSError:
             return False
         try:
@@ -121,7 +126,7 @@ class Run:
             os.close(file)
 
     def write_facts(self, facts: Mapping[str, Any]) -> None:
-        """Writes run.json, whole or not at all."""
+        """Writes run.json, whole or not at all. Raises RunError where the disk refuses."""
         self._write("run.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
 
     def read_facts(self) -> dict[str, Any]:
@@ -133,7 +138,7 @@ class Run:
         return facts if isinstance(facts, dict) else {}
 
     def write_profile(self, text: str) -> None:
-        """Writes profile.toml, whole or not at all."""
+        """Writes profile.toml, whole or not at all. Raises RunError where the disk refuses."""
         self._write("profile.toml", text)
 
     @property
@@ -153,7 +158,10 @@ class Run:
         return f"gpt-cockpit {shlex.quote(str(profile))} --run {shlex.quote(self.name)}{where} --resume"
 
     def read_events(self) -> Iterator[AnyEvent]:
-        """The events of the log, oldest first. A torn last line is dropped; what is not an event is skipped and counted."""
+        """The events of the log, oldest first.
+
+        A torn last line is dropped; what is not an event is skipped and counted in `skipped_lines`.
+        """
         self.skipped_lines = 0
         try:
             file = self.events_path.open("rb")
@@ -174,7 +182,10 @@ class Run:
         return max((at for at in times if at is not None), default=None)
 
     def discard(self) -> bool:
-        """Removes the run if it holds nothing worth keeping: no checkpoint and no step in its log. True if it is gone."""
+        """Removes the run if it holds nothing worth keeping: no checkpoint, and no step in its log.
+
+        True if it is gone.
+        """
         if any(self.checkpoints_path.glob("*/state.json")) or self._has_step():
             return False
         shutil.rmtree(self.checkpoints_path, ignore_errors=True)
@@ -182,7 +193,8 @@ class Run:
             (self.path / name).unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()  # fails, rightly, where somebody has put a file of theirs
-            self.path.parent.rmdir()  # and here where there are other runs
+            if self._made_parent:
+                self.path.parent.rmdir()  # and here where there are other runs
         return not self.path.exists()
 
     def _has_step(self) -> bool:
@@ -192,16 +204,18 @@ class Run:
             return False
 
     def _write(self, name: str, text: str) -> None:
-        draft = tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=self.path, prefix=f".{name}-", delete=False)
+        draft = None
         try:
-            with draft:
-                draft.write(text)
-                draft.flush()
-                os.fsync(draft.fileno())
-            Path(draft.name).replace(self.path / name)
-        except BaseException:
-            Path(draft.name).unlink(missing_ok=True)
-            raise
+            file, draft = tempfile.mkstemp(dir=self.path, prefix=f".{name}-")
+            with os.fdopen(file, "w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(file)
+            Path(draft).replace(self.path / name)
+        except OSError as error:
+            if draft:
+                Path(draft).unlink(missing_ok=True)
+            raise RunError(f"{shown(self.path / name)} cannot be written: {error.strerror}") from None
 
 
 def latest(runs_dir: Path, profile_name: str) -> Run | None:
@@ -230,6 +244,26 @@ def check_name(name: str) -> None:
         raise RunError(f"{shown(name) or 'an empty name'} cannot be the name of a run: {reason}")
 
 
+def _claim(path: Path) -> Path | None:
+    """Makes the folder, or returns None where there is one: of two starters with one name, one gets it."""
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        return None
+    return path
+
+
+def _claim_any(runs_dir: Path, profile_name: str) -> Path:
+    """Makes a folder with a name that is free, of the profile's name and two words."""
+    stem = re.sub(r"[^\w.]+", "-", profile_name, flags=re.ASCII).strip("-.")[:40] or "run"
+    words = random.SystemRandom()  # the generators that training draws from stay as they are
+    for attempt in itertools.count():
+        number = f"-{attempt}" if attempt > 20 else ""
+        if path := _claim(runs_dir / f"{stem}-{words.choice(_COLOURS)}-{words.choice(_ANIMALS)}{number}"):
+            return path
+    raise AssertionError("there is always another number")
+
+
 def _try_lock(file: int, patience: float) -> bool:
     until = time.monotonic() + patience
     while True:
@@ -249,12 +283,6 @@ def _modified(path: Path) -> float | None:
         return None
 
 
-def _new_name(profile_name: str) -> str:
-    stem = re.sub(r"[^\w.]+", "-", profile_name, flags=re.ASCII).strip("-.")[:40] or "run"
-    words = random.SystemRandom()  # the generators that training draws from stay as they are
-    return f"{stem}-{words.choice(_COLOURS)}-{words.choice(_ANIMALS)}"
-
-
 _COLOURS = (
     "amber", "ash", "azure", "beige", "black", "blue", "brass", "bronze", "brown", "cobalt", "copper", "coral", "cream",
     "crimson", "cyan", "ebony", "golden", "green", "grey", "hazel", "indigo", "ivory", "jade", "lilac", "lime", "mauve",
@@ -262,9 +290,10 @@ _COLOURS = (
     "sepia", "silver", "slate", "teal", "umber", "violet", "white", "yellow",
 )  # fmt: skip
 _ANIMALS = (
-    "badger", "bat", "bear", "beaver", "bison", "buzzard", "crane", "crow", "curlew", "deer", "dove", "eagle", "egret",
-    "elk", "falcon", "finch", "fox", "gannet", "goose", "gull", "hare", "hawk", "heron", "horse", "ibis", "jay", "kestrel",
-    "kite", "lark", "lynx", "marten", "merlin", "mole", "moth", "newt", "osprey", "otter", "owl", "petrel", "pike",
-    "plover", "puffin", "raven", "robin", "salmon", "seal", "shrike", "snipe", "sparrow", "stoat", "stork", "swan", "swift",
-    "tern", "thrush", "toad", "trout", "vole", "weasel", "wren",
+    "badger", "bat", "bear", "beaver", "bison", "buzzard", "crane", "crow", "curlew", "deer", "dove", "eagle",
+    "egret", "elk", "falcon", "finch", "fox", "gannet", "goose", "gull", "hare", "hawk", "heron", "horse",
+    "ibis", "jay", "kestrel", "kite", "lark", "lynx", "marten", "merlin", "mole", "moth", "newt", "osprey",
+    "otter", "owl", "petrel", "pike", "plover", "puffin", "raven", "robin", "salmon", "seal", "shrike",
+    "snipe", "sparrow", "stoat", "stork", "swan", "swift", "tern", "thrush", "toad", "trout", "vole",
+    "weasel", "wren",
 )  # fmt: skip

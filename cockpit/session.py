@@ -24,6 +24,7 @@ from cockpit.headless import HeadlessReporter
 from cockpit.link.local import LocalLink
 from cockpit.profile import Loaded
 from cockpit.runs import Run, latest
+from cockpit.state import RunState, reduce
 from cockpit.terminal import captured_console, is_interactive, screen_on_terminal
 from gpt import checkpoint
 from gpt.commands import Stop
@@ -61,56 +62,58 @@ def run(loaded: Loaded, *, run_name: str | None, runs_dir: Path, resume: bool, h
 
 def _sit(link: LocalLink, profile: Profile, loaded: Loaded, folder: Run, headless: bool) -> int:
     """Runs the trainer behind a screen, without one, or first the one and then the other."""
-    choice: str | None = "detach"
     with captured_console(folder.console_path) as outside:
         signals = _Signals(link)
+        state, goes_on = RunState(max_steps=profile.train.max_steps), True
         if not headless:
-            choice = _show_screen(link, loaded, outside, signals)
-        reporter = HeadlessReporter(profile, stream=outside)
-        if choice == "detach":
-            with signals.installed():
-                if headless:
-                    link.start()
-                _follow(link, reporter)
-        else:
-            _wait_for_end(link, outside)
+            state, goes_on = _show_screen(link, loaded, outside, signals)
+        with signals.installed():
+            if headless:
+                link.start()
+            reporter = HeadlessReporter(profile, stream=outside, run=folder)
+            reporter.state = state
+            _follow(link, reporter, silently=not goes_on)
         link.close()
         if link.crash:
             traceback.print_exception(link.crash)  # into console.log
     return _report_end(link, folder, signals)
 
 
-def _show_screen(link: LocalLink, loaded: Loaded, outside: IO[str], signals: _Signals) -> str | None:
+def _show_screen(link: LocalLink, loaded: Loaded, outside: IO[str], signals: _Signals) -> tuple[RunState, bool]:
+    """Shows the screen until its pilot leaves; returns what it knew, and whether the run is to be followed in lines."""
     from cockpit.app import CockpitApp
 
-    app = CockpitApp(link, reload_profile=lambda: profiles.load(loaded.path, loaded.overrides).profile)
-    signals.app = app
+    app = signals.app = CockpitApp(link, reload_profile=lambda: profiles.load(loaded.path, loaded.overrides).profile)
     with screen_on_terminal(outside), signals.installed():
-        try:
-            return app.run()
-        except Exception:
-            traceback.print_exc()  # into console.log
-            return "detach"  # the screen can die, the run goes on
+        choice = app.run()
+        signals.app = None
+    if app.return_code:  # the screen can die, the run goes on; Textual has written why into console.log
+        outside.write("gpt-cockpit: the screen failed and is gone; the run goes on (ctrl+c saves and stops it)\n")
+        link.start()
+        choice = "detach"
+    if link.alive and choice != "detach":
+        outside.write("finishing the step" + (" and saving …\n" if choice == "stop" else " …\n"))
+        outside.flush()
+    return app.state, choice == "detach"
 
 
-def _follow(link: LocalLink, reporter: HeadlessReporter) -> None:
-    """Prints events until the trainer has ended."""
-    while True:
+def _follow(link: LocalLink, reporter: HeadlessReporter, *, silently: bool) -> None:
+    """Takes in events until the trainer has ended, then prints what was reached.
+
+    Args:
+        silently: print nothing before the end.
+    """
+    ended = False
+    while not ended:
         ended = link.join(POLL_SECONDS)
         for event in link.drain():
+            if silently:
+                reporter.state = reduce(reporter.state, event)
+                continue
             with suppress(OSError):  # whoever read our output is gone; the run goes on
                 reporter.show(event)
-        if ended:
-            break
     with suppress(OSError):
         reporter.close()
-
-
-def _wait_for_end(link: LocalLink, outside: IO[str]) -> None:
-    if link.alive:
-        with suppress(OSError):
-            outside.write("finishing the step and saving …\n")
-    link.join()
 
 
 def _report_end(link: LocalLink, folder: Run, signals: _Signals) -> int:
@@ -124,10 +127,7 @@ def _report_end(link: LocalLink, folder: Run, signals: _Signals) -> int:
 
 
 class _Signals:
-    """Turns SIGINT and SIGTERM into an orderly stop; a second SIGINT ends at once, without saving.
-
-    With a screen up its event loop installs handlers of its own, which call the same methods.
-    """
+    """Turns SIGINT and SIGTERM into an orderly stop; a second SIGINT ends at once, without saving."""
 
     def __init__(self, link: LocalLink) -> None:
         self.link = link
@@ -148,13 +148,14 @@ class _Signals:
         if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = number
-        self.link.send(Stop(save=True))
-        if self.app is not None and self.app.is_running:
+        if self.app is not None:
             self.app.terminate()
+        else:
+            self.link.send(Stop(save=True))
 
     def _hang_up(self, number: int, frame: object) -> None:
         """The terminal is gone; the run goes on."""
-        if self.app is not None and self.app.is_running:
+        if self.app is not None:
             self.app.hang_up()
 
 

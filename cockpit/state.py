@@ -91,6 +91,8 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     wall: float = 0.0
     ledger_time: float | None = None
     """Unix time of the newest ledger."""
+    ledger_at_start: dict[str, float] = msgspec.field(default_factory=dict)
+    """The ledger at this session's first step: what came before it says nothing of the steps to come."""
     memory: ev.MemorySampled | None = None
     telemetry: ev.TelemetrySampled | None = None
     cpu_load: Series = msgspec.field(default_factory=Series)
@@ -127,8 +129,9 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
         median = self.median_ms()
         if median is None or self.max_steps is None:
             return None
-        working = self.ledger.get("train", 0.0) + self.ledger.get("data", 0.0)
-        beside = sum(self.ledger.get(phase, 0.0) for phase in ("evaluate", "checkpoint", "sample"))
+        since = {phase: self.ledger.get(phase, 0.0) - self.ledger_at_start.get(phase, 0.0) for phase in self.ledger}
+        working = since.get("train", 0.0) + since.get("data", 0.0)
+        beside = sum(since.get(phase, 0.0) for phase in ("evaluate", "checkpoint", "sample"))
         overhead = 1 + beside / working if working > 0 else 1.0
         return max(0, self.max_steps - self.step) * median / 1e3 * overhead
 
@@ -186,6 +189,8 @@ def _state_changed(state: RunState, event: ev.StateChanged) -> RunState:
 
 
 def _step_done(state: RunState, event: ev.StepDone) -> RunState:
+    if event.step == state.start_step + 1:
+        state = _with(state, ledger_at_start=state.ledger)
     return _with(
         state, last=event, step=event.step, tokens=event.tokens,
         loss=state.loss.append(event.step, event.loss),
@@ -218,7 +223,7 @@ def _eval_done(state: RunState, event: ev.EvalDone) -> RunState:
 
 
 def _checkpoint_saved(state: RunState, event: ev.CheckpointSaved) -> RunState:
-    text = f"saved {event.path} ({event.size / 1e6:,.1f} MB in {event.seconds:.2f} s, {event.reason})"
+    text = f"saved {event.path.rsplit('/', 1)[-1]} ({event.size / 1e6:,.1f} MB in {event.seconds:.2f} s, {event.reason})"
     state = _with(state, checkpoint=event, checkpoint_error=None)
     return _log(_mark(state, event.step, "best" if event.best else "checkpoint", text), event, text)
 

@@ -48,10 +48,11 @@ class Telemetry:
             **self._sample_gpu(),
         )
 
-    def _sample_gpu(self) -> dict[str, float | int]:
+    def _sample_gpu(self) -> dict[str, Any]:
         if self._nvml is None:
             return {}
-        nvml, gpu, found = self._nvml, self._gpu, {}
+        nvml, gpu = self._nvml, self._gpu
+        found: dict[str, Any] = {}
         with contextlib.suppress(nvml.NVMLError):
             found["gpu_utilization"] = float(nvml.nvmlDeviceGetUtilizationRates(gpu).gpu)
         with contextlib.suppress(nvml.NVMLError):

@@ -22,6 +22,6 @@ def learning_rate(step: int, optim: OptimConfig, max_steps: int) -> float:
     end = optim.decay_steps or max_steps
     if step >= end:
         return floor
-    progress = (step - optim.warmup_steps) / max(1, end - optim.warmup_steps)
+    progress = (step - optim.warmup_steps) / (end - optim.warmup_steps)
     share = 0.5 * (1 + math.cos(math.pi * progress)) if optim.schedule == "cosine" else 1 - progress
     return floor + share * (peak - floor)

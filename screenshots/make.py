@@ -66,11 +66,17 @@ def read_events(path: Path) -> list[ev.Event]:
 
 
 async def picture(
-    events: list[ev.Event], profile: Profile, size: tuple[int, int], *keys: str, fresh: Callable[[], Profile] | None = None
+    events: list[ev.Event],
+    profile: Profile,
+    size: tuple[int, int],
+    *keys: str,
+    fresh: Callable[[], Profile] | None = None,
 ) -> str:
     """The screen as SVG after some keys were pressed."""
     app = CockpitApp(LogLink(events, profile), reload_profile=fresh)
-    app.budget = FrameBudget(profile.screen.cpu_budget, wall=lambda: 0.0, cpu=lambda: 0.0)  # a still picture has no cost
+    app.budget = FrameBudget(
+        profile.screen.cpu_budget, wall=lambda: 0.0, cpu=lambda: 0.0
+    )  # a still picture has no cost
     async with app.run_test(size=size) as pilot:
         app.frame(force=True)
         await pilot.pause()
@@ -83,7 +89,9 @@ async def picture(
 def live_part(events: list[ev.Event]) -> list[ev.Event]:
     """The events up to two thirds of the way, where the run still goes on."""
     last = max((event.step for event in events if isinstance(event, ev.StepDone)), default=0)
-    cut = next((n for n, event in enumerate(events) if isinstance(event, ev.StepDone) and event.step > 0.66 * last), None)
+    cut = next(
+        (n for n, event in enumerate(events) if isinstance(event, ev.StepDone) and event.step > 0.66 * last), None
+    )
     return events[:cut]
 
 
@@ -105,7 +113,11 @@ async def make(run_dir: Path, folder: Path) -> list[Path]:
     profile = Profile(name=started.profile)
     live, at = live_part(events), (120, 35)
     step = max((event.step for event in live if isinstance(event, ev.StepDone)), default=0)
-    paused = [*live, ev.Paused(time=live[-1].time, step=step), ev.StateChanged(time=live[-1].time, state="paused", step=step)]
+    paused = [
+        *live,
+        ev.Paused(time=live[-1].time, step=step),
+        ev.StateChanged(time=live[-1].time, state="paused", step=step),
+    ]
     other = replace(profile, {"optim.learning_rate": flatten(profile)["optim.learning_rate"] / 2, "model.n_layer": 16})
     pictures = {f"main-{width}x{height}": await picture(live, profile, (width, height)) for width, height in SIZES}
     pictures["finished"] = await picture(events, profile, at)

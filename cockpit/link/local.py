@@ -38,15 +38,18 @@ class LocalLink:
         self._early: list[Command] = []
         self._guard = threading.Lock()
         self._trainer = None
+        self._started = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._train, name="trainer", daemon=True)
         self._meters = threading.Thread(target=self._read_meters, name="meters", daemon=True)
         self._telemetry = Telemetry()
 
     def start(self) -> None:
-        """Starts the trainer; a resumed run's earlier events come first."""
-        self._thread.start()
-        self._meters.start()
+        """Starts the trainer; a resumed run's earlier events come first. A second call does nothing."""
+        if not self._started:
+            self._started = True
+            self._thread.start()
+            self._meters.start()
 
     def drain(self) -> list[Event]:
         """All events since the last call, oldest first."""

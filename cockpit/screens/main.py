@@ -33,6 +33,8 @@ class Heights(NamedTuple):
     keys: int
     gap: int
     """Empty rows above the instruments and above the time bar."""
+    wide_gap: int
+    """Empty rows above the panes."""
 
 
 def heights(width: int, height: int, notice: int = 1) -> Heights:
@@ -48,10 +50,11 @@ def heights(width: int, height: int, notice: int = 1) -> Heights:
     time = 2 if height >= 20 else 1 if height >= 14 else 0
     gap = 1 if height >= 30 else 0
     panes = 0 if height < 18 else 4 if height < 22 else 5 if height < 28 else max(7, round(0.28 * height))
-    left = height - header - keys - notice - instruments - time - panes - 2 * gap
+    wide_gap = 1 if height >= 40 else 0
+    left = height - header - keys - notice - instruments - time - panes - 2 * gap - wide_gap
     if left < 5 and panes:
         panes, left = max(0, panes - (5 - left)), max(left, 5)
-    return Heights(header, max(0, left), instruments, time, panes, notice, keys, gap)
+    return Heights(header, max(0, left), instruments, time, panes, notice, keys, gap, wide_gap)
 
 
 class MainScreen(Screen):
@@ -122,7 +125,7 @@ class MainScreen(Screen):
         width, height = self.app.size
         rows = heights(width, height, self.notice.height_for(self._state, width))
         narrow = width < WIDE
-        self.keys.narrow = self.sample.tabbed = self.log_pane.tabbed = narrow and rows.panes > 0
+        self.sample.tabbed = self.log_pane.tabbed = narrow and rows.panes > 0
         self.sample.display = not narrow or not self._log_in_front
         self.log_pane.display = not narrow or self._log_in_front
         if rows != self._heights:
@@ -136,5 +139,6 @@ class MainScreen(Screen):
                 part.styles.min_height = 0
             for part in (self.instruments, self.time):
                 part.styles.margin = (rows.gap, 0, 0, 0)
-        for part in (self.sample, self.log_pane, self.keys):
+            self._panes.styles.margin = (rows.wide_gap, 0, 0, 0)
+        for part in (self.sample, self.log_pane):
             part.redraw()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -34,7 +34,7 @@ def hints(*keys: tuple[str, str]) -> Text:
 class Box(ModalScreen[Result]):
     """A titled box in the middle of the screen. Escape closes it with None."""
 
-    BINDINGS = [("escape", "close", "close")]
+    BINDINGS: ClassVar = [("escape", "close", "close")]
 
     def body(self) -> Iterable[Widget]:
         """What is in the box."""
@@ -50,6 +50,10 @@ class Box(ModalScreen[Result]):
             with VerticalScroll(id="box-body", can_focus=False):
                 yield from self.body()
             yield Static(self._foot, id="box-foot")
+
+    def on_resize(self) -> None:
+        """Leaves room for title and last line, whatever the size."""
+        self.query_one("#box-body").styles.max_height = max(1, self.app.size.height - 6)
 
     def action_close(self) -> None:
         """Closes the box; nothing happens."""

@@ -17,8 +17,6 @@ from cockpit.widgets import ink
 class PromptEditor(TextArea):
     """A text area in which enter sends and ctrl+j begins a new line. What is pasted is made clean first."""
 
-    BINDINGS = [("ctrl+j,shift+enter,alt+enter", "new_line", "new line")]
-
     class Sent(Message):
         """Enter was pressed."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import ClassVar, Literal
 
 from rich.style import Style
 from textual.strip import Strip
@@ -17,9 +17,9 @@ from cockpit.widgets.rows import Piece, RowsWidget, row
 QuitChoice = Literal["stop", "discard", "detach"]
 
 CHOICES: tuple[tuple[str, QuitChoice | None, str, str], ...] = (
-    ("s", "stop", "save and stop", "finish the step, write a checkpoint, end; --resume goes on from there"),
-    ("x", "discard", "stop without saving", "finish the step and end; what came after the last checkpoint is lost"),
-    ("d", "detach", "go on without a screen", "training continues here and prints a line now and then"),
+    ("s", "stop", "save and stop", "finish the step and write a checkpoint; --resume goes on from it"),
+    ("x", "discard", "stop without saving", "what came after the last checkpoint is lost"),
+    ("d", "detach", "go on without a screen", "training continues in this terminal and prints its progress"),
     ("c", None, "cancel", "back to the screen"),
 )
 
@@ -27,7 +27,7 @@ CHOICES: tuple[tuple[str, QuitChoice | None, str, str], ...] = (
 class QuitScreen(Box[QuitChoice]):
     """Asks how to leave; closes with the choice, or None for staying."""
 
-    BINDINGS = [
+    BINDINGS: ClassVar = [
         ("up,k", "move(-1)", "up"),
         ("down,j,tab", "move(1)", "down"),
         ("enter,space", "choose", "choose"),

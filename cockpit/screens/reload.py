@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 from textual.widget import Widget
@@ -37,12 +37,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Differen
 class ReloadScreen(Box[bool]):
     """Shows the differences; closes with True to apply them, or None."""
 
-    BINDINGS = [("enter", "apply", "apply")]
+    BINDINGS: ClassVar = [("enter", "apply", "apply")]
 
     def __init__(self, changes: list[Difference], source: str) -> None:
         live = sum(change.refusal is None for change in changes)
         apply = f"apply {live} from the next step on" if live else "log the refusals"
-        super().__init__(f"{clean_line(source)} on disk differs", hints(("enter", apply), ("esc", "leave all as it is")))
+        super().__init__(
+            f"{clean_line(source)} on disk differs", hints(("enter", apply), ("esc", "leave all as it is"))
+        )
         self._changes = changes
 
     def body(self) -> Iterable[Widget]:

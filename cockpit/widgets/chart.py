@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from rich.segment import Segment
@@ -68,7 +69,7 @@ def legend(state: RunState, width: int) -> Strip:
         if width_of(left) + width_of(piece) < width - 4:
             left += piece
     right: list[Piece] = []
-    for glyph, style, word in MARKERS.values():
+    for glyph, style, word in reversed(MARKERS.values()):
         if any(MARKERS.get(marker.kind, ("",))[0] == glyph for marker in state.markers):
             piece = [("  " if right else "", ink.TEXT), (glyph, style), (f" {word}", ink.DIM)]
             if width_of(left) + width_of(right) + width_of(piece) < width - 9:
@@ -88,7 +89,7 @@ def draw(state: RunState, width: int, height: int) -> list[Strip]:
     # Validation points of the first columns are as far off the range as the training loss is there.
     settled = val_y[val_x >= x0 + (state.step - x0) / 12]
     y0, y1 = plot.loss_range(low, high, settled)
-    values = plot.ticks(y0, y1, max(2, plot_rows // 3))
+    values = plot.ticks(y0, y1, max(2, plot_rows // 2 + 1))
 
     chars, styles = canvas(plot_rows, cells)
     labels = _grid(chars, styles, values, y0, y1)
@@ -142,7 +143,12 @@ def _curves(
 
 
 def _points(
-    chars: np.ndarray, styles: np.ndarray, x: np.ndarray, y: np.ndarray, xs: tuple[float, float], ys: tuple[float, float]
+    chars: np.ndarray,
+    styles: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    xs: tuple[float, float],
+    ys: tuple[float, float],
 ) -> None:
     rows, cells = chars.shape
     shown = np.isfinite(y) & (x >= xs[0]) & (x <= xs[1])
@@ -177,9 +183,7 @@ def _strip(label: str | None, chars: np.ndarray, styles: np.ndarray, width: int)
     segments = [Segment(f"{label or '':>{AXIS - 2}} ", ink.FAINT), Segment("┤" if label else "│", ink.RULE)]
     starts = [0, *(np.flatnonzero(np.diff(styles)) + 1), len(styles)]
     text = chars.tobytes().decode("utf-32-le")
-    segments += [
-        Segment(text[start:end], _STYLES[styles[start]]) for start, end in zip(starts, starts[1:], strict=False)
-    ]
+    segments += [Segment(text[start:end], _STYLES[styles[start]]) for start, end in pairwise(starts)]
     return Strip(segments, width)
 
 
@@ -204,11 +208,11 @@ def _axis(markers: Sequence[Marker], steps: Sequence[float], x0: float, x1: floa
 def _step_labels(steps: Sequence[float], x0: float, x1: float, cells: int, width: int) -> Strip:
     text = [" "] * width
     unit = "step"
-    text[width - len(unit) :] = unit
+    text[width - len(unit) - 1 : width - 1] = unit
     for step in steps:
         label = f"{int(step):,}"
         centre = AXIS + _cell(step, x0, x1, cells)
-        start = min(max(0, centre - len(label) // 2), width - len(label))
+        start = min(max(0, centre - len(label) // 2), width - len(label) - 1)
         if all(char == " " for char in text[max(0, start - 1) : start + len(label) + 1]):
             text[start : start + len(label)] = label
     return row(width, [("".join(text), ink.FAINT)])

@@ -14,7 +14,7 @@ _ASCII = str.maketrans(
     {
         "█": "#", "▓": "%", "▒": "=", "░": ":", "▚": "@", "‖": "|", "≡": "+", "▖": ".", "·": ".", "–": "-", "─": "-",
         "━": "=", "│": "|", "┤": "+", "┬": "+", "└": "+", "┈": ".", "●": "o", "◆": "B", "◇": "S", "▲": "^", "△": "?",
-        "▪": "s", "»": ">", "›": ">", "▸": ">", "×": "x", "■": "#", "▌": ">", "↑": "^", "↓": "v", "→": ">", "…": "~",
+        "▪": "s", "»": ">", "›": ">", "▸": ">", "×": "x", "■": "#", "▌": ">", "↑": "^", "↓": "v", "→": ">", "…": "~", "“": '"', "”": '"',
         "±": "~", "°": " ", "⏎": "$", "�": "?", "▁": "_", "▂": "_", "▃": "-", "▄": "-", "▅": "=", "▆": "=", "▇": "#",
         "⣿": ":",
     }
@@ -64,4 +64,6 @@ def _plain(style: Style) -> Style:
     ground = Color.from_rich_color(style.bgcolor) if style.bgcolor else None
     reverse = bool(style.reverse) or (ground is not None and ground.brightness > 0.3)
     dim = ink is not None and not reverse and not style.bold and ink.brightness < 0.55
-    return Style(bold=style.bold, dim=dim, reverse=reverse, underline=style.underline, italic=style.italic, meta=style.meta)
+    return Style(
+        bold=style.bold, dim=dim, reverse=reverse, underline=style.underline, italic=style.italic, meta=style.meta
+    )

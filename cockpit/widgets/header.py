@@ -80,4 +80,6 @@ def progress(state: RunState, width: int) -> Strip:
     """A line across the screen, bright as far as the run has come."""
     share = min(1.0, state.step / state.max_steps) if state.max_steps else 0.0
     filled = int(share * width)
-    return row(width, [("━" * filled, Style(color=ink.STATE_COLORS.get(state.state))), ("─" * (width - filled), ink.RULE)])
+    return row(
+        width, [("━" * filled, Style(color=ink.STATE_COLORS.get(state.state))), ("─" * (width - filled), ink.RULE)]
+    )

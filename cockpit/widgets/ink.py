@@ -33,7 +33,9 @@ TRAIN = Style(color=TRAIN_COLOR, bold=True)
 RAW = Style(color="#2a7c8e")
 """The raw loss: the training colour, darker, so that the smoothed line stands out on it."""
 VALIDATION = Style(color=VALIDATION_COLOR, bold=True)
-SPARK = Style(color="#3d93a8")
+VALIDATION_CURVE = Style(color="#95508b")
+CURVE = Style(color="#66707c")
+"""Recent values beside a number whose meaning has no colour of its own."""
 WARNING = Style(color=WARNING_COLOR)
 CRITICAL = Style(color=CRITICAL_COLOR, bold=True)
 PAUSED = Style(color=PAUSED_COLOR)

@@ -14,11 +14,12 @@ from cockpit.sanitize import clean_line
 from cockpit.series import Series
 from cockpit.state import RunState
 from cockpit.widgets import ink, plot
-from cockpit.widgets.rows import Piece, RowsWidget, columns
+from cockpit.widgets.rows import Piece, RowsWidget, columns, width_of
 
 LABEL = 10
 VALUE = 9
-"""Cells of a label and of a right-aligned value."""
+CURVE = 12
+"""Cells of a label, of a right-aligned value, and of a curve at most."""
 
 
 class Reading(NamedTuple):
@@ -27,78 +28,84 @@ class Reading(NamedTuple):
     label: str
     value: str
     unit: str = ""
-    note: str = ""
+    notes: tuple[str, ...] = ()
+    """What may stand beside it, the longest first; the first one that fits does."""
     curve: Series | None = None
     style: Style = ink.TEXT
+    curve_style: Style = ink.CURVE
 
 
 def loss(state: RunState) -> Reading:
     value = state.smoothed_loss.last
-    return Reading("loss", fmt.loss(value), "", "smoothed", state.smoothed_loss, ink.TRAIN)
+    return Reading("loss", fmt.loss(value), "", (), state.smoothed_loss, ink.TRAIN, ink.RAW)
 
 
 def val_loss(state: RunState) -> Reading:
     done = state.evaluation
-    error = f"± {done.val_stderr:.4f}" if done and done.val_stderr is not None else ""
+    error = f" ± {done.val_stderr:.4f}" if done and done.val_stderr is not None else ""
     value = fmt.loss(done.val_loss if done else None)
-    return Reading("val loss", value, error, "", state.val_loss, ink.VALIDATION)
+    return Reading("val loss", value, error, (), state.val_loss, ink.VALIDATION, ink.VALIDATION_CURVE)
 
 
 def best(state: RunState) -> Reading:
-    note = f"at step {state.best_step:,}" if state.best_step is not None else ""
-    return Reading("best val", fmt.loss(state.best_val_loss), "", note, style=ink.VALIDATION)
+    notes = (f"at step {state.best_step:,}", f"@ {state.best_step:,}") if state.best_step is not None else ()
+    return Reading("best val", fmt.loss(state.best_val_loss), "", notes, style=ink.VALIDATION)
 
 
 def perplexity(state: RunState) -> Reading:
     done = state.evaluation
     value = math.exp(done.val_loss) if done and done.val_loss is not None and done.val_loss < 50 else None
-    bits = f"{state.bits_per_byte:.3f} bits per byte" if state.bits_per_byte is not None else ""
-    return Reading("perplexity", fmt.significant(value, 4), "", bits)
+    bits = state.bits_per_byte
+    notes = (f"{bits:.3f} bits per byte", f"{bits:.3f} bpb") if bits is not None else ()
+    return Reading("perplexity", fmt.significant(value, 4), "", notes)
 
 
 def ms_per_iter(state: RunState) -> Reading:
-    return Reading("ms/iter", fmt.number(state.median_ms(), 1), "ms", "", state.ms)
+    return Reading("ms/iter", fmt.number(state.median_ms(), 1), "ms", (), state.ms)
 
 
 def tokens_per_s(state: RunState) -> Reading:
     recent = state.tokens_per_s.y[-20:]
-    return Reading("tokens/s", fmt.number(float(recent.mean()) if len(recent) else None), "/s", "", state.tokens_per_s)
+    return Reading("tokens/s", fmt.number(float(recent.mean()) if len(recent) else None), "", (), state.tokens_per_s)
 
 
 def mfu(state: RunState) -> Reading:
     recent = state.mfu.y[-20:]
     value = float(recent.mean()) if len(recent) else None
-    note, started = "", state.started
+    notes, started = (), state.started
     if started and started.peak_flops:
-        source = {"measured": "measured peak", "profile": "peak of the profile"}.get(started.peak_source or "", "")
-        note = f"of {fmt.significant(started.peak_flops / 1e12)} TFLOP/s {source or short_dtype(started.dtype)}"
-    return Reading("MFU", fmt.percent(value), "%", note)
+        peak = f"of {fmt.significant(started.peak_flops / 1e12)} TFLOP/s"
+        if started.peak_source == "measured":
+            notes = (f"{peak}, measured peak", "measured peak", "measured")
+        else:
+            notes = (f"{peak} {short_dtype(started.dtype)}", peak)
+    return Reading("MFU", fmt.percent(value), "%", notes)
 
 
 def tokens(state: RunState) -> Reading:
     value, letter = fmt.count(state.tokens)
     started = state.started
-    note = f"{fmt.significant(state.tokens / started.parameters)} per parameter" if started else ""
-    return Reading("tokens", value, letter, note)
+    each = fmt.significant(state.tokens / started.parameters) if started else ""
+    return Reading("tokens", value, letter, (f"{each} per parameter", f"{each} a param") if started else ())
 
 
 def learning_rate(state: RunState) -> Reading:
-    return Reading("lr", fmt.scientific(state.lr.last), "", "", state.lr)
+    return Reading("lr", fmt.scientific(state.lr.last), "", (), state.lr)
 
 
 def grad_norm(state: RunState) -> Reading:
-    return Reading("grad norm", fmt.significant(state.grad_norm.last), "", "", state.grad_norm)
+    return Reading("grad norm", fmt.significant(state.grad_norm.last), "", (), state.grad_norm)
 
 
 def data_wait(state: RunState) -> Reading:
     waited = state.last.data_ms / state.last.ms if state.last and state.last.ms else None
-    return Reading("data wait", fmt.percent(waited), "%", "of each step")
+    return Reading("data wait", fmt.percent(waited), "%", ("of each step",))
 
 
 def parameters(state: RunState) -> Reading:
     value, letter = fmt.count(state.started.parameters if state.started else None)
     note = "{} {} tokens a step".format(*fmt.count(state.started.tokens_per_step)) if state.started else ""
-    return Reading("parameters", value, letter, note.replace("  ", " "))
+    return Reading("parameters", value, letter, (note.replace("  ", " "),))
 
 
 def memory(state: RunState) -> Reading:
@@ -106,9 +113,11 @@ def memory(state: RunState) -> Reading:
     held, meters = state.memory, state.telemetry
     if held and _on_gpu(state):
         total = held.total or (meters.gpu_memory_total if meters else None)
-        return Reading("GPU mem", fmt.gib(held.allocated), "GiB", f"of {fmt.gib(total, 1)}, peak {fmt.gib(held.peak)}")
-    peak = f"peak {fmt.gib(meters.rss_peak)}" if meters and meters.rss_peak else ""
-    return Reading("memory", fmt.gib(meters.rss if meters else None), "GiB", peak)
+        peak = f"peak {fmt.gib(held.peak, 1)}"
+        notes = (f"{peak} of {fmt.gib(total, 1)}", peak)
+        return Reading("GPU mem", fmt.gib(held.allocated), "GiB", notes)
+    notes = (f"peak {fmt.gib(meters.rss_peak)}",) if meters and meters.rss_peak else ()
+    return Reading("memory", fmt.gib(meters.rss if meters else None), "GiB", notes)
 
 
 def reserved(state: RunState) -> Reading:
@@ -116,21 +125,20 @@ def reserved(state: RunState) -> Reading:
     held, meters = state.memory, state.telemetry
     if held and _on_gpu(state):
         used = meters.gpu_memory_used if meters else None
-        return Reading("reserved", fmt.gib(held.reserved), "GiB", f"card {fmt.gib(used)} in use" if used else "")
-    total = f"of {fmt.gib(meters.host_memory_total, 1)} in use" if meters else ""
-    return Reading("machine", fmt.gib(meters.host_memory_used if meters else None), "GiB", total)
+        notes = (f"card {fmt.gib(used, 1)} in use", f"card {fmt.gib(used, 1)}") if used else ()
+        return Reading("reserved", fmt.gib(held.reserved), "GiB", notes)
+    notes = (f"of {fmt.gib(meters.host_memory_total, 1)} in use",) if meters else ()
+    return Reading("machine", fmt.gib(meters.host_memory_used if meters else None), "GiB", notes)
 
 
 def load(state: RunState) -> Reading:
     meters = state.telemetry
     if _on_gpu(state):
-        note = ""
-        if meters and meters.gpu_watts is not None:
-            note = f"{meters.gpu_watts:,.0f} W"
-        if meters and meters.gpu_celsius is not None:
-            note += f"{'  ' if note else ''}{meters.gpu_celsius:.0f} °C"
-        return Reading("GPU load", fmt.number(meters.gpu_utilization if meters else None), "%", note)
-    return Reading("CPU load", fmt.number(meters.cpu_percent if meters else None), "%", "", state.cpu_load)
+        watts = f"{meters.gpu_watts:4,.0f} W" if meters and meters.gpu_watts is not None else ""
+        heat = f"{meters.gpu_celsius:.0f} °C" if meters and meters.gpu_celsius is not None else ""
+        notes = (f"{watts}  {heat}".strip(),) if watts or heat else ()
+        return Reading("GPU load", fmt.number(meters.gpu_utilization if meters else None), "%", notes)
+    return Reading("CPU load", fmt.number(meters.cpu_percent if meters else None), "%", (), state.cpu_load)
 
 
 def process_load(state: RunState) -> Reading:
@@ -168,7 +176,7 @@ class Instruments(RowsWidget):
     DEFAULT_CSS = "Instruments { height: 4; }"
 
     def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
-        number = max(1, min(4, (width + 2) // 38))
+        number = 1 if width < 56 else 2 if width < 112 else 3 if width < 160 else 4
         layout = LAYOUTS[number]
         gap = 3 if number > 2 else 2
         widths = [(width - 2 - gap * (number - 1)) // number] * number
@@ -183,18 +191,21 @@ class Instruments(RowsWidget):
 
 
 def cell(reading: Reading, width: int) -> list[Piece]:
-    """A reading in a place of fixed width: label dim, value bright and right-aligned, unit faint, then note or curve."""
+    """A reading in a place of fixed width: dim label, right-aligned value, faint unit, then its note or curve."""
     pieces: list[Piece] = [
-        (f"{reading.label:<{LABEL}} ", ink.DIM),
+        (f"{reading.label:<{LABEL}}", ink.DIM),
         (f"{reading.value:>{VALUE}}", reading.style if reading.value != fmt.UNKNOWN else ink.FAINT),
-        (f" {reading.unit:<4}" if len(reading.unit) <= 4 else f" {reading.unit}", ink.FAINT),
+        (f" {reading.unit}" if reading.unit else "", ink.FAINT),
     ]
-    left = width - sum(len(text) for text, _ in pieces)
-    if reading.curve is not None and left >= 5:
-        bars = min(left - 1, 20)
-        pieces.append((" " + plot.sparkline(plot.recent_means(reading.curve.y, bars), bars), ink.SPARK))
-    elif reading.note and left >= len(reading.note) + 1:
-        pieces.append((f" {reading.note}", ink.FAINT))
+    left = width - width_of(pieces)
+    if reading.curve is not None:
+        bars = min(left - 1, CURVE)  # at the right end, so that curves stand below each other
+        if bars >= 5:
+            curve = plot.sparkline(plot.recent_means(reading.curve.y, bars), bars)
+            pieces.append((" " * (left - bars) + curve, reading.curve_style))
+    else:
+        note = next((note for note in reading.notes if len(note) + 2 <= left), "")
+        pieces.append((f"  {note}", ink.FAINT))
     return pieces
 
 

@@ -21,26 +21,18 @@ class KeyBar(RowsWidget):
         super().__init__(id=id)
         self.cost: float | None = None
         """CPU time of the screen over wall time, 0…1."""
-        self.narrow = False
-        """Whether the panes share one place, so that `tab` does something."""
 
     def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
         shown = [action for action in ACTIONS if action.in_footer and action.when(state)]
-        shown = [action for action in shown if self.narrow or action.id != "switch_pane"]
-        if width < 50:
-            costs = [""]
-        else:
-            costs = [f"screen {fmt.percent(self.cost):>4} % CPU ", f"{fmt.percent(self.cost):>4} % CPU ", ""]
-        for cost in costs:
-            while True:
-                left = [piece for action in shown for piece in _key(action, state)]
-                if width_of(left) + len(cost) <= width:
-                    return [row(width, left, [(cost, ink.FAINT)])]
-                if cost != costs[-1] or len(shown) <= 1:
-                    break
-                least = max(range(len(shown)), key=lambda index: shown[index].footer_rank)
-                del shown[least]
-        return [row(width, [piece for action in shown for piece in _key(action, state)])]
+        share = f"{fmt.percent(self.cost):>4} % CPU "
+        for cost in (f"screen {share}", share if width >= 60 else ""):
+            left = [piece for action in shown for piece in _key(action, state)]
+            if width_of(left) + len(cost) <= width:
+                break
+        while width_of(left) + len(cost) > width and len(shown) > 1:
+            shown.remove(max(shown, key=lambda action: action.footer_rank))
+            left = [piece for action in shown for piece in _key(action, state)]
+        return [row(width, left, [(cost, ink.FAINT)])]
 
 
 def _key(action: Action, state: RunState) -> list[Piece]:

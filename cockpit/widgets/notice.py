@@ -81,5 +81,5 @@ def _result(state: RunState) -> list[Piece]:
     pieces += [("  ", ink.DIM), (f"{done.step:,}", ink.TEXT), (" steps in ", ink.DIM)]
     pieces += [(fmt.duration(state.wall or None), ink.TEXT)]
     if state.checkpoint:
-        pieces += [("  saved ", ink.DIM), (clean_line(state.checkpoint.path), ink.TEXT)]
+        pieces += [("  saved ", ink.DIM), (clean_line(state.checkpoint.path).rsplit("/", 1)[-1], ink.TEXT)]
     return pieces

@@ -12,6 +12,8 @@ from cockpit.widgets import ink
 from cockpit.widgets.rows import Piece, RowsWidget, row, rule
 
 _LEVELS = {"warning": ("!", ink.WARNING), "error": ("×", ink.CRITICAL)}
+_PROMPT = 32
+"""Characters of the prompt in the title."""
 _LONGEST = 20_000
 """Characters of a sample that are laid out: the end of it is what shows."""
 
@@ -52,10 +54,11 @@ class LogPane(RowsWidget):
         title = _title("log", "sample" if self.tabbed else "", "", width)
         lines: list[Strip] = []
         for record in reversed(state.log[-height:] if height > 1 else ()):
-            lines = _log_rows(record, state.first_time, width) + lines
-            if len(lines) >= height - 1:
+            rows = _log_rows(record, state.first_time, width)
+            if lines and len(rows) + len(lines) > height - 1:
                 break
-        return [title, *(lines[-(height - 1) :] if height > 1 else [])]
+            lines = rows + lines
+        return [title, *lines]
 
 
 def _title(name: str, hidden: str, about: str, width: int) -> Strip:
@@ -66,7 +69,9 @@ def _title(name: str, hidden: str, about: str, width: int) -> Strip:
 def _about(record: SampleRecord | None) -> str:
     if record is None:
         return ""
-    return f"{record.number} · step {record.step:,}" + ("" if record.done else " · writing")
+    prompt = " ".join(clean(record.prompt).split())
+    quoted = f" · “{prompt[:_PROMPT]}{'…' if len(prompt) > _PROMPT else ''}”" if prompt else ""
+    return f"{record.number} · step {record.step:,}{quoted}" + ("" if record.done else " · writing")
 
 
 def _sample(record: SampleRecord | None, width: int, height: int) -> list[Strip]:
@@ -75,6 +80,7 @@ def _sample(record: SampleRecord | None, width: int, height: int) -> list[Strip]
     if record is None:
         return [row(width, [(" press ", ink.FAINT), ("s", ink.DIM), (" to draw one", ink.FAINT)])]
     prompt, text = clean(record.prompt), clean(record.text[-_LONGEST:])
+    text = text.rstrip("\n") if record.done else text
     cursor = [] if record.done else [("▌", ink.TRAIN)]
     pieces: list[Piece] = [(prompt.lstrip("\n"), ink.DIM), (text if prompt.strip() else text.lstrip("\n"), ink.TEXT)]
     lines = wrap([*pieces, *cursor], width - 2)
@@ -88,7 +94,7 @@ def _log_rows(record: LogRecord, first_time: float | None, width: int) -> list[S
     if record.source == "console":
         glyph, style = (glyph if glyph != " " else "›"), (style if glyph != " " else ink.DIM)
     head: list[Piece] = [(f" {fmt.clock(since):>8} ", ink.FAINT), (f"{glyph} ", style)]
-    room = width - 12
+    room = width - 13
     if room < 8:
         return [row(width, [*head, (clean_line(record.text), style)])]
     lines = wrap([(clean_line(record.text), style)], room)
@@ -99,7 +105,7 @@ def _log_rows(record: LogRecord, first_time: float | None, width: int) -> list[S
 
 
 def wrap(pieces: list[Piece], width: int) -> list[list[Piece]]:
-    """Clean pieces broken into lines of at most `width` cells: at a blank in the last third of a line, else anywhere."""
+    """Clean pieces in lines of at most `width` cells, broken at a blank in the last third of a line, else anywhere."""
     chars = [(char, index) for index, (text, _) in enumerate(pieces) for char in text]
     lines: list[list[tuple[str, int]]] = [[]]
     used = 0

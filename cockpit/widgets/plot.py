@@ -114,7 +114,7 @@ def ticks(low: float, high: float, most: int, whole: bool = False) -> list[float
     """
     if not (math.isfinite(low) and math.isfinite(high)) or high <= low or most < 1:
         return []
-    spacing = tick_spacing((high - low) / most)
+    spacing = tick_spacing((high - low) / (2 * most))
     if whole:
         spacing = max(1.0, spacing)
     while math.floor(high / spacing + 1e-9) - math.ceil(low / spacing - 1e-9) + 1 > most:
@@ -132,8 +132,8 @@ def tick_spacing(least: float) -> float:
 def loss_range(low: np.ndarray, high: np.ndarray, others: np.ndarray) -> tuple[float, float]:
     """(y0, y1) that shows what matters of a loss curve and does not jitter.
 
-    The first few per cent of a run fall from ln(vocabulary) and would flatten the rest for ever, and so would a lone spike:
-    neither counts once there is a curve to look at. What is then above the range is for the caller to point at.
+    The first few per cent of a run fall from ln(vocabulary) and would flatten the rest for ever, and so would a lone
+    spike: neither counts once there is a curve to look at. What is then above the range is for the caller to point at.
 
     Args:
         low, high: the envelope by column, NaN where empty. others: values that must fit in (smoothed, validation).

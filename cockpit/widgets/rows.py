@@ -7,6 +7,7 @@ costs CPU time that the trainer needs, and bytes on the line.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import zip_longest
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -17,6 +18,9 @@ from textual.widget import Widget
 
 from cockpit.state import RunState
 from cockpit.widgets import ink
+
+SPAN_GAP = 12
+"""Unchanged cells that are cheaper to send again than to jump over: moving the cursor takes about as many bytes."""
 
 Piece = tuple[str, Style]
 """A text and its style. The text must be clean (cockpit.sanitize)."""
@@ -73,8 +77,36 @@ def columns(cells: Iterable[tuple[list[Piece], int]], width: int, gap: int) -> S
     return row(width, pieces)
 
 
+def changed_spans(old: Strip | None, new: Strip | None, width: int) -> list[tuple[int, int]]:
+    """(start, end) cells in which two rows differ. Rows of the same build are compared piece by piece, others from
+    their two ends; where there is only one row, all of it differs."""
+    if old is None or new is None:
+        return [(0, width)]
+    before, after = list(old), list(new)
+    if [len(segment.text) for segment in before] == [len(segment.text) for segment in after]:
+        spans: list[tuple[int, int]] = []
+        at = 0
+        for one, other in zip(before, after, strict=True):
+            end = at + other.cell_length
+            if one != other:
+                near = spans and at - spans[-1][1] < SPAN_GAP
+                spans[-1:] = [(spans[-1][0], end)] if near else [*spans[-1:], (at, end)]
+            at = end
+        return spans
+    start, end = 0, width
+    for one, other in zip(before, after, strict=False):
+        if one != other:
+            break
+        start += other.cell_length
+    for one, other in zip(reversed(before), reversed(after), strict=False):
+        if one != other or end - other.cell_length <= start:
+            break
+        end -= other.cell_length
+    return [(start, end)]
+
+
 class RowsWidget(Widget):
-    """A widget that is a list of rows. Subclasses say what the rows are; this one repaints those that changed."""
+    """A widget that is a list of rows. Subclasses say what the rows are; this one repaints what changed of them."""
 
     DEFAULT_CSS = "RowsWidget { height: 1; width: 1fr; }"
 
@@ -83,6 +115,7 @@ class RowsWidget(Widget):
         self._rows: list[Strip] = []
         self._state = RunState()
         self._drawn_size = Size(0, 0)
+        self._ground = Style()
 
     def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
         """The rows for a state, at most `height` of them, each `width` cells wide."""
@@ -102,12 +135,13 @@ class RowsWidget(Widget):
         before, self._rows = self._rows, rows
         if self._drawn_size != self.size:
             self._drawn_size = self.size
+            self._ground = self.rich_style  # walks up the tree of widgets, too slow for every row
             self.refresh()
             return True
         changed = [
-            Region(0, y, width, 1)
-            for y in range(max(len(rows), len(before)))
-            if y >= len(rows) or y >= len(before) or rows[y] != before[y]
+            Region(start, y, end - start, 1)
+            for y, (old, new) in enumerate(zip_longest(before, rows))
+            for start, end in changed_spans(old, new, width)
         ]
         if changed:
             self.refresh(*changed)
@@ -119,4 +153,4 @@ class RowsWidget(Widget):
     def render_line(self, y: int) -> Strip:
         """A row as it was made last, on the widget's ground."""
         strip = self._rows[y] if y < len(self._rows) else Strip.blank(self.size.width)
-        return strip.apply_style(self.rich_style)
+        return strip.apply_style(self._ground)

@@ -14,9 +14,9 @@ from cockpit.widgets import ink
 from cockpit.widgets.rows import Piece, RowsWidget, row, width_of
 
 PHASES: dict[str, tuple[str, str, Style]] = {
-    "train": ("train", "█", Style(color=ink.GOOD_COLOR)),
+    "train": ("train", "█", Style(color="#3f9a5f")),
     "data": ("data", "▒", Style(color=ink.WARNING_COLOR)),
-    "evaluate": ("evaluate", "▓", Style(color=ink.VALIDATION_COLOR)),
+    "evaluate": ("eval", "▓", Style(color=ink.VALIDATION_COLOR)),
     "checkpoint": ("save", "▚", Style(color=ink.TRAIN_COLOR)),
     "sample": ("sample", "░", Style(color=ink.TRAIN_COLOR)),
     "paused": ("paused", "‖", Style(color=ink.PAUSED_COLOR)),
@@ -38,7 +38,11 @@ class TimeBar(RowsWidget):
             (f"{fmt.percent(state.goodput):>5}", ink.TEXT),
             (" % ", ink.FAINT),
         ]
-        label: list[Piece] = [(" time ", ink.DIM), (f"{fmt.duration(state.wall or None):>9}", ink.TEXT), ("  ", ink.TEXT)]
+        label: list[Piece] = [
+            (" time ", ink.DIM),
+            (f"{fmt.duration(state.wall or None):>9}", ink.TEXT),
+            ("  ", ink.TEXT),
+        ]
         room = width - width_of(label) - width_of(goodput)
         if room < 10:
             return [row(width, [*label, *goodput])]
@@ -68,18 +72,20 @@ def shares(seconds: Mapping[str, float], width: int) -> dict[str, int]:
 
 
 def legend(seconds: Mapping[str, float], width: int) -> list[Piece]:
-    """Pattern, word, per cent and time of each phase that took any, as many as fit, in the order of the bar."""
+    """Pattern, word, per cent and time of each phase that took any, as in the bar; shorter where there is less room."""
     total = sum(seconds.values())
     present = [phase for phase in PHASES if seconds.get(phase, 0.0) > 0]
-    shown: list[Piece] = []
-    for with_seconds in (True, False):
-        shown = [(" ", ink.TEXT)]
-        for phase in present if total > 0 else []:
+    if total <= 0:
+        return []
+    for digits, unit, with_seconds in ((1, " %", True), (1, " %", False), (0, "", False)):
+        shown: list[Piece] = [(" ", ink.TEXT)]
+        for phase in present:
             word, glyph, style = PHASES[phase]
-            shown += [
-                (glyph, style), (f" {word} ", ink.DIM), (fmt.percent(seconds[phase] / total), ink.TEXT), (" %", ink.FAINT),
-            ]  # fmt: skip
-            shown.append((f" {fmt.duration(seconds[phase])}   " if with_seconds else "  ", ink.FAINT))
-        if width_of(shown) <= width + 2:
+            share = fmt.percent(seconds[phase] / total, digits)
+            spent = f"  {fmt.duration(seconds[phase])}   " if with_seconds else "  "
+            shown += [(glyph, style), (f" {word} ", ink.DIM), (share, ink.TEXT), (unit + spent, ink.FAINT)]
+        if not unit:
+            shown[-1] = (" %", ink.FAINT)
+        if width_of(shown) <= width + 2:  # the blanks after the last one may go
             break
     return shown

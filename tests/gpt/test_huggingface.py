@@ -86,7 +86,7 @@ def test_shards_with_an_index_are_one_model(reference: Any, tmp_path: Path):
     assert not (tmp_path / "model.safetensors").exists()
     assert_same(load(tmp_path, CONFIG), reference, 24)
     next(tmp_path.glob("model-00002*")).unlink()
-    with pytest.raises(CheckpointError, match="model-00002.* is missing"):
+    with pytest.raises(CheckpointError, match=r"model-00002.* is missing"):
         load_gpt2(str(tmp_path), CONFIG)
 
 

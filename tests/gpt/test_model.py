@@ -172,14 +172,15 @@ def test_dropout_is_on_the_embedding_the_attention_and_both_residuals(monkeypatc
     assert seen == [("dropout", 0.25), *layer, *layer]
 
 
-def test_bfloat16_logits_still_give_a_float32_loss():
-    model = make()
-    with torch.autocast("cpu", torch.bfloat16):
+@pytest.mark.parametrize("how", ["autocast", "weights"])
+def test_in_bfloat16_the_loss_is_still_taken_in_float32(how: str):
+    expected = make()(ids(2, 16), ids(2, 16, seed=2))[1]
+    model = make() if how == "autocast" else make().bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
         logits, _ = model(ids(2, 16))
         _, loss = model(ids(2, 16), ids(2, 16, seed=2))
-    assert logits.dtype == torch.bfloat16
-    assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, model(ids(2, 16), ids(2, 16, seed=2))[1], rtol=0.03, atol=0.03)
+    assert (logits.dtype, loss.dtype) == (torch.bfloat16, torch.float32)
+    torch.testing.assert_close(loss, expected, rtol=0.03, atol=0.03)
 
 
 # -- the key-value cache -----------------------------------------------------------------------------------------------
@@ -224,6 +225,13 @@ def test_cached_reading_never_drops_out_and_leaves_the_mode_alone():
     model.train()
     torch.testing.assert_close(model.forward_cached(ids(1, 8), KVCache(model)), expected, rtol=0, atol=1e-5)
     assert model.training
+
+
+def test_cached_reading_keeps_no_graph():
+    model = make()
+    cache = KVCache(model)
+    assert model.forward_cached(ids(1, 4), cache).is_inference()
+    assert not cache.keys.requires_grad
 
 
 def test_under_autocast_the_cache_is_kept_in_the_lower_precision():

@@ -80,10 +80,10 @@ def test_a_new_rate_reaches_every_group_and_a_new_decay_only_the_matrices(model:
 # -- clipping ----------------------------------------------------------------------------------------------------------
 
 
-def with_gradients(*gradients: list[float]) -> list[nn.Parameter]:
-    parameters = [nn.Parameter(torch.zeros(len(values))) for values in gradients]
+def with_gradients(*gradients: list[float], device: str = "cpu") -> list[nn.Parameter]:
+    parameters = [nn.Parameter(torch.zeros(len(values), device=device)) for values in gradients]
     for parameter, values in zip(parameters, gradients, strict=True):
-        parameter.grad = torch.tensor(values)
+        parameter.grad = torch.tensor(values, device=device)
     return parameters
 
 
@@ -124,3 +124,12 @@ def test_parameters_without_a_gradient_are_passed_over():
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_norm_that_is_not_finite_is_told(bad: float):
     assert not torch.isfinite(clip_grad_norm(with_gradients([1.0, bad]), 1.0))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("limit", "after"), [(1.0, 1.0), (10.0, 5.0), (0, 5.0)])
+def test_on_a_gpu_clipping_is_the_same_without_looking(limit: float, after: float):
+    parameters = with_gradients([3.0, 0.0], [0.0, 4.0], device="cuda")
+    assert clip_grad_norm(parameters, limit).item() == pytest.approx(5.0)
+    assert clip_grad_norm(parameters, 0).item() == pytest.approx(after, abs=1e-5)

@@ -1,0 +1,50 @@
+# `make demo` and `make test` need git, make and Python; both are quick the second time.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+.PHONY: help demo test lint clean
+
+help:
+	@echo "make demo    train a small GPT on Python's own source, in the cockpit"
+	@echo "make test    run the tests"
+	@echo "make lint    run the linters and the type checker"
+	@echo "make clean   remove .venv and caches; runs/ stays"
+
+# Without a terminal (a pipe, a CI log) there is nothing to draw on.
+demo: .venv/.installed
+	@if [ -t 0 ] && [ -t 1 ]; then exec $(BIN)/gpt-cockpit profiles/demo.toml; \
+	else exec $(BIN)/gpt-cockpit profiles/demo.toml --headless; fi
+
+# Two workers with one thread each: small models gain little from more, and threads of two processes on the same cores
+# wait for each other. `make test PYTEST=...` passes options on.
+test: .venv/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST)
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info build dist
+	find gpt cockpit tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	echo "gpt-cockpit needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+	"Name another one: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.installed: .venv/.made pyproject.toml constraints.txt
+	@echo "installing into .venv; torch is large, the first time takes minutes"
+	$(PIP) -e .
+	@touch $@
+
+.venv/.installed-dev: .venv/.made pyproject.toml constraints.txt
+	@echo "installing into .venv; torch is large, the first time takes minutes"
+	$(PIP) -e '.[dev]'
+	@touch $@ .venv/.installed

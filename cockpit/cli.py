@@ -1,0 +1,137 @@
+"""The command line. Imports nothing heavy: `--help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+from cyclopts import App, CycloptsError, Parameter
+
+from cockpit import __version__
+from cockpit.sanitize import clean_line
+from gpt.errors import UserError
+
+app = App(
+    name="gpt-cockpit",
+    help="Trains a small GPT on this machine and puts its pilot in front of it.",
+    usage="Usage: gpt-cockpit PROFILE [OPTIONS]\n       gpt-cockpit runs [--json]\n",
+    version=__version__,
+    help_flags=["--help", "-h"],
+    help_formatter="plain",
+    result_action="return_value",
+    exit_on_error=False,
+    print_error=False,
+    suppress_keyboard_interrupt=False,
+    default_parameter=Parameter(negative=(), show_default=False),
+)
+
+RunsDir = Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)]
+
+
+@app.default
+def train(
+    profile: Annotated[
+        str | None, Parameter(help="A profile: a TOML file, or the bare name of one that is there.")
+    ] = None,
+    /,
+    *,
+    overrides: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--set",
+            help="Another value for a key of the profile, section.key=value; may be repeated.",
+            consume_multiple=False,
+        ),
+    ] = (),
+    run: Annotated[str | None, Parameter(help="Name of the run; without it one is made.")] = None,
+    runs_dir: RunsDir = Path("runs"),
+    resume: Annotated[bool, Parameter(help="Go on with --run, or else with the profile's newest run.")] = False,
+    headless: Annotated[bool, Parameter(help="Print lines instead of drawing a screen.")] = False,
+) -> int:
+    """Trains a profile.
+
+    Without a profile: lists those that are there.
+    """
+    if profile is None:
+        _print(_overview())
+        return 0
+    from cockpit import profile as profiles
+
+    loaded = profiles.load(profiles.find(profile), overrides)
+    from cockpit import session
+
+    return session.run(loaded, run_name=run, runs_dir=runs_dir, resume=resume, headless=headless)
+
+
+@app.command
+def runs(
+    *,
+    json: Annotated[bool, Parameter(help="As JSON, for scripts.")] = False,
+    runs_dir: RunsDir = Path("runs"),
+) -> int:
+    """Lists the runs: state, steps, losses, speed."""
+    from cockpit import listing
+    from cockpit.runs import list_runs
+
+    summaries = [listing.summarize(run) for run in list_runs(runs_dir)]
+    _print(listing.as_json(summaries) if json else listing.as_table(summaries, runs_dir))
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line and exits: 0, 1 for our error, 2 for the user's, 130 for an interrupt."""
+    try:
+        code = app(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+    except UserError as error:
+        _refuse(error)
+    except CycloptsError as error:
+        error.verbose = False
+        _refuse(f"{error} See gpt-cockpit --help")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        _leave_broken_pipe()
+    sys.exit(code or 0)
+
+
+def _overview() -> str:
+    """What the program is and what it can train here."""
+    from cockpit.profile import shipped, short
+
+    lines = [
+        "gpt-cockpit trains a small GPT on this machine: live curves, honest clocks, and keys to steer it.",
+        "",
+        "  gpt-cockpit PROFILE            train, with a screen (--headless: without; --resume: go on)",
+        "  gpt-cockpit PROFILE --set train.max_steps=100",
+        "  gpt-cockpit runs               what has been trained here",
+        "  gpt-cockpit --help             all options",
+        "",
+    ]
+    profiles = [(f"gpt-cockpit {shlex.quote(str(short(path)))}", description) for path, _, description in shipped()]
+    if not profiles:
+        return "\n".join([*lines, "There are no profiles here; gpt-cockpit PATH takes any."])
+    lines.append("Profiles:")
+    for command, description in profiles:
+        lines += [f"  {clean_line(command)}", f"      {clean_line(description)}"]
+    return "\n".join(lines)
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _refuse(reason: object) -> NoReturn:
+    sys.stderr.write(f"gpt-cockpit: {clean_line(str(reason))}\n")
+    sys.exit(2)
+
+
+def _leave_broken_pipe() -> NoReturn:
+    """Whoever read our output has gone (`| head`): no complaint, and none from the interpreter's last flush."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(128 + signal.SIGPIPE)
