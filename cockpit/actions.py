@@ -60,7 +60,7 @@ class Action:
     @property
     def method(self) -> str:
         """Textual's action string."""
-        return f"pilot('{self.id}')"
+        return f"app.pilot('{self.id}')"
 
     def label_for(self, state: RunState) -> str:
         """Its label in a state."""

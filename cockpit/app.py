@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import tomli
 from textual.app import App, SystemCommand
-from textual.binding import BindingType
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 from textual.screen import Screen
 
 from cockpit import format as fmt
-from cockpit.actions import ACTIONS, BY_ID, bindings
+from cockpit.actions import ACTIONS, BY_ID
 from cockpit.budget import FASTEST, FrameBudget
 from cockpit.driver import TerminalDriver
 from cockpit.link.base import Link
@@ -54,7 +54,6 @@ class CockpitApp(App[QuitChoice]):
     """
 
     CSS_PATH = "cockpit.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings()]
     TITLE = "gpt-cockpit"
 
     def __init__(self, link: Link, *, reload_profile: Callable[[], Profile] | None = None) -> None:
@@ -94,6 +93,16 @@ class CockpitApp(App[QuitChoice]):
         Textual's own filter for the terminal's 16 colours is left out: nothing here is drawn with them.
         """
         return self._output_filters
+
+    def _print(self, text: str, stderr: bool = False) -> None:
+        """What Python code prints goes where everything else does that is printed: to the descriptor itself.
+
+        Textual would drop it, and with it the warnings of the training thread.
+        """
+        super()._print(text, stderr)
+        if not self.is_headless:
+            with contextlib.suppress(OSError):
+                os.write(2 if stderr else 1, text.encode(errors="replace"))
 
     def get_default_screen(self) -> Screen:
         return self._main

@@ -45,7 +45,6 @@ def train(
         Parameter(
             name="--set",
             help="Another value for a key of the profile, section.key=value; may be repeated.",
-            consume_multiple=False,
         ),
     ] = (),
     run: Annotated[str | None, Parameter(help="Name of the run; without it one is made.")] = None,
@@ -91,7 +90,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except UserError as error:
         _refuse(error)
     except CycloptsError as error:
-        error.verbose = False
         _refuse(f"{error} See gpt-cockpit --help")
     except KeyboardInterrupt:
         sys.exit(130)

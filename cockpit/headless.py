@@ -99,7 +99,8 @@ class HeadlessReporter:
         return "  ".join((
             self._at("step", event.step), f"loss {fmt.loss(event.loss)}",
             f"val {fmt.loss(self.state.val_loss.last):<6}", f"lr {fmt.scientific(event.lr):>7}",
-            f"{fmt.significant(ms):>6} ms/iter", f"{rate + unit:>6} tok/s", f"mfu {fmt.percent(mfu):>4} %{peak}", f"eta {fmt.duration(self.state.eta_seconds())}",
+            f"{fmt.significant(ms):>6} ms/iter", f"{rate + unit:>6} tok/s", f"mfu {fmt.percent(mfu):>4} %{peak}",
+            f"eta {fmt.duration(self.state.eta_seconds())}",
         ))  # fmt: skip
 
     def _eval_line(self, event: ev.EvalDone) -> str:

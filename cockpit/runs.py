@@ -96,28 +96,36 @@ class Run:
 
         Raises RunError where another process holds it.
         """
+        lock = self.path / "lock"
         try:
-            file = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise RunError(f"{shown(self.path / 'lock')} cannot be opened: {error.strerror}") from None
+            raise RunError(f"{shown(lock)} cannot be opened: {error.strerror}; see to its folder") from None
         try:
-            if not _try_lock(file, _LOCK_PATIENCE):
-                pid = os.pread(file, 32, 0).decode("ascii", "replace").strip()
-                raise RunError(f"run {self.name} is in use by {f'process {pid}' if pid else 'another process'}")
-            os.ftruncate(file, 0)
-            os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+            self._take(file)
             yield
         finally:
             # Never unlinked: who has it open already would then lock a file that nobody else finds.
             os.close(file)
 
+    def _take(self, file: int) -> None:
+        try:
+            taken = _try_lock(file, _LOCK_PATIENCE)
+            if taken:
+                os.ftruncate(file, 0)
+                os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            raise RunError(f"run {self.name} cannot be locked: {error.strerror}; see --runs-dir") from None
+        if not taken:
+            pid = os.pread(file, 32, 0).decode("ascii", "replace").strip()
+            holder = f"process {shown(pid)}" if pid else "another process"
+            raise RunError(f"run {self.name} is in use by {holder}; wait for its end, or give another name to --run")
+
     @property
     def in_use(self) -> bool:
         """True while a process holds the lock."""
         try:
-            file = os.open(
-                self.path / "lock", os.O_RDWR | os.O_CLOEXEC
-            )  # not to read only: some network file systems want that
+            file = os.open(self.path / "lock", os.O_RDWR | os.O_CLOEXEC)
         except OSError:
             return False
         try:

@@ -87,9 +87,9 @@ def _show_screen(link: LocalLink, loaded: Loaded, outside: IO[str], signals: _Si
     with screen_on_terminal(outside), signals.installed():
         choice = app.run()
         signals.app = None
+    link.start()  # where the screen went before its first frame
     if app.return_code:  # the screen can die, the run goes on; Textual has written why into console.log
         outside.write("gpt-cockpit: the screen failed and is gone; the run goes on (ctrl+c saves and stops it)\n")
-        link.start()
         choice = "detach"
     if link.alive and choice != "detach":
         outside.write("finishing the step" + (" and saving …\n" if choice == "stop" else " …\n"))

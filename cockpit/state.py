@@ -18,7 +18,7 @@ from gpt.events import Event
 LOG_LINES = 1000
 SAMPLES = 50
 SMOOTHING = 0.98
-"""Decay of the smoothed loss (an exponential mean with bias correction), per step."""
+"""Decay of the smoothed loss (an exponential mean) per step, once the run is long enough."""
 
 FINAL_STATES = ("finished", "stopped", "failed")
 
@@ -202,11 +202,11 @@ def _step_done(state: RunState, event: ev.StepDone) -> RunState:
 
 
 def _smooth(state: RunState, event: ev.StepDone) -> float | None:
-    """Exponential mean whose early weights are evened out, so that it starts at the first loss, not at zero."""
+    """Exponential mean that starts at the first loss and has a short memory at first, when the loss falls fast."""
     previous = state.smoothed_loss.last
     if event.loss is None or previous is None:
         return event.loss if event.loss is not None else previous
-    decay = min(SMOOTHING, 1 - 1 / (len(state.smoothed_loss) + 1))
+    decay = min(SMOOTHING, 1 - 4 / (len(state.smoothed_loss) + 4))  # remembers at most a quarter of the run
     return decay * previous + (1 - decay) * event.loss
 
 

@@ -11,19 +11,19 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="command"):
     """Base of all commands."""
 
 
-class Pause(Command, tag=True, kw_only=True):
+class Pause(Command, frozen=True, tag=True, kw_only=True):
     """Stand still as soon as the current micro-step is done."""
 
 
-class Continue(Command, tag=True, kw_only=True):
+class Continue(Command, frozen=True, tag=True, kw_only=True):
     """Go on after a pause."""
 
 
-class StepOnce(Command, tag=True, kw_only=True):
+class StepOnce(Command, frozen=True, tag=True, kw_only=True):
     """Take one step while paused, then stand still again."""
 
 
-class Sample(Command, tag=True, kw_only=True):
+class Sample(Command, frozen=True, tag=True, kw_only=True):
     """Continue a prompt. What is None comes from the profile's [sample] section."""
 
     prompt: str | None = None
@@ -33,22 +33,22 @@ class Sample(Command, tag=True, kw_only=True):
     seed: int | None = None
 
 
-class Save(Command, tag=True, kw_only=True):
+class Save(Command, frozen=True, tag=True, kw_only=True):
     """Write a checkpoint at the next step boundary."""
 
 
-class Evaluate(Command, tag=True, kw_only=True):
+class Evaluate(Command, frozen=True, tag=True, kw_only=True):
     """Estimate the losses now."""
 
 
-class SetConfig(Command, tag=True, kw_only=True):
+class SetConfig(Command, frozen=True, tag=True, kw_only=True):
     """Change settings at the next step boundary; those that cannot change live are refused with the reason."""
 
     changes: dict[str, Scalar]
     """Dotted key to new value, e.g. `{"optim.learning_rate": 3e-4}`."""
 
 
-class Stop(Command, tag=True, kw_only=True):
+class Stop(Command, frozen=True, tag=True, kw_only=True):
     """End the run after the step under way."""
 
     save: bool = True

@@ -21,7 +21,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", omit_d
     time: float = msgspec.field(default_factory=_time.time)
 
 
-class RunStarted(Event, tag=True, kw_only=True):
+class RunStarted(Event, frozen=True, tag=True, kw_only=True):
     """The model is built and the data is open; training is about to begin."""
 
     run: str
@@ -61,7 +61,7 @@ class RunStarted(Event, tag=True, kw_only=True):
     """`torch 2.13.0, python 3.11.7, …`"""
 
 
-class Resumed(Event, tag=True, kw_only=True):
+class Resumed(Event, frozen=True, tag=True, kw_only=True):
     """Training goes on from a checkpoint; anything logged for later steps is void."""
 
     step: int
@@ -71,7 +71,7 @@ class Resumed(Event, tag=True, kw_only=True):
     """Why it is not exact."""
 
 
-class StateChanged(Event, tag=True, kw_only=True):
+class StateChanged(Event, frozen=True, tag=True, kw_only=True):
     """What the trainer is doing now."""
 
     state: str
@@ -87,7 +87,7 @@ STATES = (
 """`finished`, `stopped` and `failed` are final."""
 
 
-class StepDone(Event, tag=True, kw_only=True):
+class StepDone(Event, frozen=True, tag=True, kw_only=True):
     """One optimizer step was taken."""
 
     step: int
@@ -108,7 +108,7 @@ class StepDone(Event, tag=True, kw_only=True):
     """Model FLOPs utilization of this step, 0…1."""
 
 
-class EvalDone(Event, tag=True, kw_only=True):
+class EvalDone(Event, frozen=True, tag=True, kw_only=True):
     """Losses were estimated with dropout off, on batches of their own."""
 
     step: int
@@ -123,7 +123,7 @@ class EvalDone(Event, tag=True, kw_only=True):
     """The lowest val_loss of the run so far."""
 
 
-class CheckpointSaved(Event, tag=True, kw_only=True):
+class CheckpointSaved(Event, frozen=True, tag=True, kw_only=True):
     """A checkpoint is whole and durable on disk."""
 
     step: int
@@ -137,14 +137,14 @@ class CheckpointSaved(Event, tag=True, kw_only=True):
     best: bool = False
 
 
-class CheckpointFailed(Event, tag=True, kw_only=True):
+class CheckpointFailed(Event, frozen=True, tag=True, kw_only=True):
     """A checkpoint could not be written; the ones before it are untouched."""
 
     step: int
     error: str
 
 
-class SampleStarted(Event, tag=True, kw_only=True):
+class SampleStarted(Event, frozen=True, tag=True, kw_only=True):
     """The model began to continue a prompt."""
 
     sample: int
@@ -153,14 +153,14 @@ class SampleStarted(Event, tag=True, kw_only=True):
     prompt: str
 
 
-class SampleText(Event, tag=True, kw_only=True):
+class SampleText(Event, frozen=True, tag=True, kw_only=True):
     """More text of a sample that is being drawn."""
 
     sample: int
     text: str
 
 
-class SampleDone(Event, tag=True, kw_only=True):
+class SampleDone(Event, frozen=True, tag=True, kw_only=True):
     """A sample is complete."""
 
     sample: int
@@ -172,26 +172,26 @@ class SampleDone(Event, tag=True, kw_only=True):
     seconds: float
 
 
-class Paused(Event, tag=True, kw_only=True):
+class Paused(Event, frozen=True, tag=True, kw_only=True):
     """Training stands still at this step."""
 
     step: int
 
 
-class Continued(Event, tag=True, kw_only=True):
+class Continued(Event, frozen=True, tag=True, kw_only=True):
     """Training goes on after a pause."""
 
     step: int
 
 
-class CommandReceived(Event, tag=True, kw_only=True):
+class CommandReceived(Event, frozen=True, tag=True, kw_only=True):
     """The trainer took up a command from its pilot."""
 
     command: str
     step: int
 
 
-class ConfigChanged(Event, tag=True, kw_only=True):
+class ConfigChanged(Event, frozen=True, tag=True, kw_only=True):
     """A setting changed while running, from the next step on."""
 
     step: int
@@ -203,7 +203,7 @@ class ConfigChanged(Event, tag=True, kw_only=True):
     """As TOML."""
 
 
-class ConfigRefused(Event, tag=True, kw_only=True):
+class ConfigRefused(Event, frozen=True, tag=True, kw_only=True):
     """A setting cannot change while running."""
 
     step: int
@@ -213,7 +213,7 @@ class ConfigRefused(Event, tag=True, kw_only=True):
     reason: str
 
 
-class LedgerUpdated(Event, tag=True, kw_only=True):
+class LedgerUpdated(Event, frozen=True, tag=True, kw_only=True):
     """Where the time has gone since the run began, all sessions of a resumed run included."""
 
     seconds: dict[str, float]
@@ -222,7 +222,7 @@ class LedgerUpdated(Event, tag=True, kw_only=True):
     """Wall time, seconds; the phases add up to it."""
 
 
-class MemorySampled(Event, tag=True, kw_only=True):
+class MemorySampled(Event, frozen=True, tag=True, kw_only=True):
     """What the framework's own allocator holds on the device, bytes."""
 
     allocated: int
@@ -231,7 +231,7 @@ class MemorySampled(Event, tag=True, kw_only=True):
     total: int | None = None
 
 
-class TelemetrySampled(Event, tag=True, kw_only=True):
+class TelemetrySampled(Event, frozen=True, tag=True, kw_only=True):
     """What the machine says of itself."""
 
     rss: int
@@ -251,7 +251,7 @@ class TelemetrySampled(Event, tag=True, kw_only=True):
     gpu_celsius: float | None = None
 
 
-class LogLine(Event, tag=True, kw_only=True):
+class LogLine(Event, frozen=True, tag=True, kw_only=True):
     """A line for the log pane."""
 
     level: str
@@ -261,7 +261,7 @@ class LogLine(Event, tag=True, kw_only=True):
     """`trainer`, or `console` for what anything printed to fd 1 or 2."""
 
 
-class Finished(Event, tag=True, kw_only=True):
+class Finished(Event, frozen=True, tag=True, kw_only=True):
     """The trainer ended in order."""
 
     step: int
@@ -273,7 +273,7 @@ class Finished(Event, tag=True, kw_only=True):
     best_step: int | None = None
 
 
-class Failed(Event, tag=True, kw_only=True):
+class Failed(Event, frozen=True, tag=True, kw_only=True):
     """The trainer ended by an error."""
 
     step: int

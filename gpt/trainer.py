@@ -47,6 +47,7 @@ class Trainer:
         run_dir: the run's folder; checkpoints go to `checkpoints` in it.
         emit: takes each event; must not block.
         resume: the checkpoint's folder to go on from, or None.
+        ledger: a clock that was started before this module, and torch with it, was imported; None: it starts now.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Trainer:
         emit: Callable[[ev.Event], None],
         *,
         resume: Path | None = None,
+        ledger: TimeLedger | None = None,
     ) -> None:
         self.profile = profile
         self.run_dir = run_dir
@@ -64,7 +66,7 @@ class Trainer:
         self.step = 0
         self.samples = 0
         self.config_log: list[dict[str, Any]] = []
-        self.ledger = TimeLedger("startup")
+        self.ledger = ledger or TimeLedger("startup")
         self._commands: collections.deque[Command] = collections.deque()
         self._wake = threading.Event()
         self._paused = False
@@ -86,6 +88,7 @@ class Trainer:
         """Trains to the end. Never raises: what goes wrong is the event Failed."""
         try:
             self._set_up()
+            self._obey()
             self._maybe_evaluate()
             self._maybe_sample()
             while not self._done():

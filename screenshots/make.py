@@ -17,9 +17,10 @@ import msgspec
 
 from cockpit.app import CockpitApp
 from cockpit.budget import FrameBudget
+from cockpit.profile import load
 from gpt import events as ev
 from gpt.commands import Command
-from gpt.config import Profile, flatten, replace
+from gpt.config import Profile, replace
 
 SIZES = ((80, 24), (120, 35), (200, 50))
 HERE = Path(__file__).parent
@@ -110,7 +111,7 @@ async def make(run_dir: Path, folder: Path) -> list[Path]:
     started = next((event for event in events if isinstance(event, ev.RunStarted)), None)
     if started is None:
         sys.exit(f"{run_dir}/events.jsonl has no RunStarted; give the folder of a run that has begun to train")
-    profile = Profile(name=started.profile)
+    profile = load(run_dir / "profile.toml").profile
     live, at = live_part(events), (120, 35)
     step = max((event.step for event in live if isinstance(event, ev.StepDone)), default=0)
     paused = [
@@ -118,7 +119,9 @@ async def make(run_dir: Path, folder: Path) -> list[Path]:
         ev.Paused(time=live[-1].time, step=step),
         ev.StateChanged(time=live[-1].time, state="paused", step=step),
     ]
-    other = replace(profile, {"optim.learning_rate": flatten(profile)["optim.learning_rate"] / 2, "model.n_layer": 16})
+    other = replace(
+        profile, {"optim.learning_rate": profile.optim.learning_rate / 2, "model.n_layer": profile.model.n_layer + 2}
+    )
     pictures = {f"main-{width}x{height}": await picture(live, profile, (width, height)) for width, height in SIZES}
     pictures["finished"] = await picture(events, profile, at)
     pictures["paused"] = await picture(paused, profile, at)

@@ -12,6 +12,7 @@ from cockpit.telemetry import ConsoleTail, Telemetry
 from gpt.commands import Command
 from gpt.config import Profile
 from gpt.events import Event, Failed, RunStarted, StateChanged
+from gpt.ledger import TimeLedger
 
 METER_SECONDS = 1.0
 """Time between two readings of the machine's meters."""
@@ -89,12 +90,13 @@ class LocalLink:
             self.failure = event
 
     def _train(self) -> None:
+        ledger = TimeLedger("startup")
         try:
             if self._resume:
                 self._events.extend(self._folder.read_events())
             from gpt.trainer import Trainer  # imports torch: after the first frame
 
-            trainer = Trainer(self.profile, self.run_dir, self._emit, resume=self._resume)
+            trainer = Trainer(self.profile, self.run_dir, self._emit, resume=self._resume, ledger=ledger)
             with self._guard:
                 self._trainer = trainer
                 for command in self._early:

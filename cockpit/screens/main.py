@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from textual.app import ComposeResult
+from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.screen import Screen
 
+from cockpit.actions import bindings
+from cockpit.compositor import SpanCompositor
 from cockpit.state import RunState
 from cockpit.widgets.chart import LossChart
 from cockpit.widgets.header import Header
@@ -64,8 +67,11 @@ class MainScreen(Screen):
         profile, run: names for the header.
     """
 
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings()]
+
     def __init__(self, profile: str, run: str) -> None:
         super().__init__()
+        self._compositor = SpanCompositor()
         self.header = Header(profile, run, id="header")
         self.chart = LossChart(id="chart")
         self.instruments = Instruments(id="instruments")

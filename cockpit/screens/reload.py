@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
-import msgspec
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -75,4 +75,4 @@ def show(value: Any) -> str:
     """A setting as TOML would write it; `unset` where there is none."""
     if value is None:
         return "unset"
-    return repr(value) if isinstance(value, float) else clean_line(msgspec.json.encode(value).decode())
+    return repr(value) if isinstance(value, float) else clean_line(json.dumps(value, ensure_ascii=False))

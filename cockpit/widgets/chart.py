@@ -88,8 +88,7 @@ def draw(state: RunState, width: int, height: int) -> list[Strip]:
     val_x, val_y = state.val_loss.x, state.val_loss.y
     # Validation points of the first columns are as far off the range as the training loss is there.
     settled = val_y[val_x >= x0 + (state.step - x0) / 12]
-    y0, y1 = plot.loss_range(low, high, settled)
-    values = plot.ticks(y0, y1, max(2, plot_rows // 2 + 1))
+    y0, y1, values = plot.scale(*plot.loss_range(low, high, settled), plot_rows)
 
     chars, styles = canvas(plot_rows, cells)
     labels = _grid(chars, styles, values, y0, y1)

@@ -36,5 +36,5 @@ class KeyBar(RowsWidget):
 
 
 def _key(action: Action, state: RunState) -> list[Piece]:
-    click = Style(meta={"@click": f"app.{action.method}"})
+    click = Style(meta={"@click": action.method})
     return [(f" {action.key_label} ", ink.BRIGHT + click), (f"{action.label_for(state)} ", ink.DIM + click)]

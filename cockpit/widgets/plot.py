@@ -130,7 +130,7 @@ def tick_spacing(least: float) -> float:
 
 
 def loss_range(low: np.ndarray, high: np.ndarray, others: np.ndarray) -> tuple[float, float]:
-    """(y0, y1) that shows what matters of a loss curve and does not jitter.
+    """(least, greatest) value to show of a loss curve.
 
     The first few per cent of a run fall from ln(vocabulary) and would flatten the rest for ever, and so would a lone
     spike: neither counts once there is a curve to look at. What is then above the range is for the caller to point at.
@@ -152,9 +152,28 @@ def loss_range(low: np.ndarray, high: np.ndarray, others: np.ndarray) -> tuple[f
     if top - bottom > 1.5 * (usual - bottom) > 0:
         top = usual + 0.15 * (usual - bottom)
     span = max(top - bottom, 1e-3 * max(1.0, abs(bottom)))
-    step = tick_spacing(span / 8) / 2  # whole steps, so that the scale stays while the curve moves
-    y0, y1 = math.floor((bottom - 0.02 * span) / step) * step, math.ceil((top + 0.02 * span) / step) * step
-    return y0, y1 if y1 > y0 else y0 + step
+    return bottom - 0.02 * span, max(top, bottom + span) + 0.02 * span
+
+
+def scale(bottom: float, top: float, rows: int) -> tuple[float, float, list[float]]:
+    """(y0, y1, ticks): the tightest scale for bottom…top on which round values are a whole number of rows apart.
+
+    So the grid is even, and the scale moves by whole rows, now and then, instead of with every point.
+
+    Args:
+        rows: cells; y0 and y1 are the values of the lowest and the highest of their 4 · rows dot rows.
+    """
+    every = (2, 3, 4, 5) if rows >= 9 else (1, 2, 3)
+    power = math.floor(math.log10((top - bottom) / rows))
+    spacings = [digit * 10.0**exponent for exponent in range(power - 1, power + 3) for digit in (1, 2, 5)]
+    for cell, spacing in sorted((spacing / apart, spacing) for spacing in spacings for apart in every):
+        dot = cell / 4
+        y1 = math.ceil((top - 2 * dot) / cell - 1e-9) * cell + 2 * dot  # a round value in the middle of the highest row
+        y0 = y1 - dot * (4 * rows - 1)
+        if y0 <= bottom:
+            first, last = math.ceil(y0 / spacing - 1e-9), math.floor(y1 / spacing + 1e-9)
+            return y0, y1, [index * spacing for index in range(first, last + 1)]
+    raise AssertionError(f"no scale for {bottom}…{top} on {rows} rows")
 
 
 SPARKS = " ▁▂▃▄▅▆▇█"

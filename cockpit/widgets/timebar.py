@@ -21,7 +21,7 @@ PHASES: dict[str, tuple[str, str, Style]] = {
     "sample": ("sample", "░", Style(color=ink.TRAIN_COLOR)),
     "paused": ("paused", "‖", Style(color=ink.PAUSED_COLOR)),
     "compile": ("compile", "≡", Style(color=ink.DIM_COLOR)),
-    "startup": ("startup", "▖", Style(color=ink.DIM_COLOR)),
+    "startup": ("start", "▖", Style(color=ink.DIM_COLOR)),
     "other": ("other", "·", Style(color=ink.DIM_COLOR)),
 }
 """Phase of gpt.events.PHASES → word, pattern, style. The patterns differ, so that the bar reads without colour."""
@@ -84,8 +84,7 @@ def legend(seconds: Mapping[str, float], width: int) -> list[Piece]:
             share = fmt.percent(seconds[phase] / total, digits)
             spent = f"  {fmt.duration(seconds[phase])}   " if with_seconds else "  "
             shown += [(glyph, style), (f" {word} ", ink.DIM), (share, ink.TEXT), (unit + spent, ink.FAINT)]
-        if not unit:
-            shown[-1] = (" %", ink.FAINT)
-        if width_of(shown) <= width + 2:  # the blanks after the last one may go
+        shown[-1] = (shown[-1][0].rstrip() or " %", ink.FAINT)
+        if width_of(shown) <= width:
             break
     return shown

@@ -44,15 +44,11 @@ class Cockpit:
         self._set_size(columns, rows)
         self.modes_before = termios.tcgetattr(slave)
         self._slave = slave  # kept open, to look at its modes after the program has ended
-        environment = os.environ | {
-            "TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1",
-        } | (env or {})  # fmt: skip
-        for name in ("COLUMNS", "LINES", "NO_COLOR"):
-            if name not in (env or {}):
-                environment.pop(name, None)
+        ours = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT)}
+        inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cockpit", *arguments],
-            stdin=slave, stdout=slave, stderr=slave, cwd=cwd, env=environment | {"PYTHONPATH": str(ROOT)},
+            stdin=slave, stdout=slave, stderr=slave, cwd=cwd, env=inherited | ours | (env or {}),
             start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )  # fmt: skip
         self.cwd = cwd

@@ -1,0 +1,170 @@
+"""A run made of events alone, and a link that plays it: deterministic, without a trainer."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from cockpit.app import CockpitApp
+from cockpit.budget import FrameBudget
+from gpt import events as ev
+from gpt.commands import Command
+from gpt.config import DataConfig, Profile, SampleConfig
+
+START = 1_700_000_000.0
+
+
+class FakeLink:
+    """Delivers given events and keeps the commands sent to it."""
+
+    def __init__(self, events: Iterable[ev.Event] = (), profile: Profile | None = None) -> None:
+        self.run, self.run_dir = "amber-heron", Path("runs/amber-heron")
+        self.profile = profile or demo_profile()
+        self.sent: list[Command] = []
+        self.alive = True
+        self.started = 0
+        self._waiting = list(events)
+
+    def start(self) -> None:
+        self.started += 1
+
+    def drain(self) -> list[ev.Event]:
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def send(self, command: Command) -> None:
+        self.sent.append(command)
+
+    def deliver(self, *events: ev.Event) -> None:
+        self._waiting += events
+
+
+def demo_profile() -> Profile:
+    return Profile(
+        name="demo", data=DataConfig(name="python-stdlib"), sample=SampleConfig(prompts=["def main(", "class "])
+    )
+
+
+def run_started(**changes: object) -> ev.RunStarted:
+    facts: dict = dict(
+        time=START, run="amber-heron", profile="demo", step=0, max_steps=2000, parameters=2_710_000,
+        parameters_without_positions=2_680_000, block_size=256, micro_batch_size=16, grad_accum_steps=1,
+        tokens_per_step=4096, vocab_size=256, tokenizer="byte", train_tokens=10_000_000, val_tokens=1_000_000,
+        bytes_per_token=1.0, device="AMD EPYC, 2 threads", device_type="cpu", dtype="float32", compiled=False,
+        flops_per_token=1.7e7, peak_flops=1.9e11, peak_source="measured", pid=1, versions="torch",
+    )  # fmt: skip
+    return ev.RunStarted(**{**facts, **changes})
+
+
+def step_done(step: int, loss: float | None, **changes: object) -> ev.StepDone:
+    facts: dict = dict(
+        time=START + step * 0.08, step=step, loss=loss, lr=1e-3 * (1 - step / 4000), grad_norm=0.8, ms=76.0,
+        data_ms=0.8, tokens=4096 * step, tokens_per_s=53_900.0, mfu=0.112,
+    )  # fmt: skip
+    return ev.StepDone(**{**facts, **changes})
+
+
+def story(steps: int = 900) -> list[ev.Event]:
+    """A run under way: losses fall, one step spikes, evaluations, checkpoints, a pause, a change, a sample."""
+    dice = random.Random(7)
+    at = START
+    seconds = dict.fromkeys(ev.PHASES, 0.0) | {"startup": 3.0}
+    events: list[ev.Event] = [run_started(), ev.StateChanged(time=at, state="running")]
+    for step in range(1, steps + 1):
+        curve = 1.5 + 4.0 * math.exp(-step / 60)
+        at += 0.08
+        seconds["train"] += 0.079
+        seconds["data"] += 0.001
+        loss = curve + dice.gauss(0, 0.06) + (1.1 if step == 640 else 0.0)
+        events.append(step_done(step, loss, time=at, ms=74 + dice.random() * 6, grad_norm=0.6 + dice.random()))
+        if step % 200 == 0:
+            at += 1.2
+            seconds["evaluate"] += 1.2
+            events.append(
+                ev.EvalDone(
+                    time=at,
+                    step=step,
+                    train_loss=curve,
+                    val_loss=curve + 0.05,
+                    val_stderr=0.008,
+                    bpb=2.2,
+                    seconds=1.2,
+                    best=True,
+                )
+            )
+            seconds["checkpoint"] += 0.2
+            path = f"checkpoints/step-{step:08}"
+            events.append(
+                ev.CheckpointSaved(
+                    time=at, step=step, path=path, size=32_500_000, seconds=0.2, reason="best", best=True
+                )
+            )
+        if step == 500:
+            events.append(ev.ConfigChanged(time=at, step=step, key="optim.grad_clip", old="1.0", new="0.5"))
+            events += [ev.Paused(time=at, step=step), ev.Continued(time=at + 5, step=step)]
+            at += 5
+            seconds["paused"] += 5
+        if step == 700:
+            prompt, text = "def main(", "args):\n    for name in sorted(args):\n        print(name)\n    return 0\n"
+            events.append(ev.SampleStarted(time=at, sample=1, step=step, prompt=prompt))
+            events.append(
+                ev.SampleDone(time=at + 1, sample=1, step=step, prompt=prompt, text=text, tokens=60, seconds=1)
+            )
+            seconds["sample"] += 1
+    events.append(ev.LedgerUpdated(time=at, seconds=seconds, wall=sum(seconds.values())))
+    events.append(
+        ev.TelemetrySampled(
+            time=at,
+            rss=1_300_000_000,
+            rss_peak=1_500_000_000,
+            host_memory_used=5_000_000_000,
+            host_memory_total=16_000_000_000,
+            cpu_percent=97.0,
+            process_cpu_percent=188.0,
+        )
+    )
+    return events
+
+
+def paused_story() -> list[ev.Event]:
+    events = story()
+    at = events[-1].time
+    return [*events, ev.Paused(time=at, step=900), ev.StateChanged(time=at, state="paused", step=900)]
+
+
+def finished_story() -> list[ev.Event]:
+    events = story()
+    at = events[-1].time
+    return [
+        *events,
+        ev.Finished(
+            time=at, step=900, reason="max_steps", train_loss=1.51, val_loss=1.55, best_val_loss=1.55, best_step=800
+        ),
+        ev.StateChanged(time=at, state="finished", step=900),
+    ]
+
+
+def failed_story() -> list[ev.Event]:
+    events = story()
+    at = events[-1].time
+    error = "out of memory: 2.1 GiB asked for, 0.4 GiB free; lower train.micro_batch_size"
+    return [
+        *events,
+        ev.Failed(time=at, step=900, phase="train", error=error),
+        ev.StateChanged(time=at, state="failed", step=900),
+    ]
+
+
+def still_app(link: FakeLink, reload_profile: Callable[[], Profile] | None = None) -> CockpitApp:
+    """An app whose clock stands still for its budget, so that its own cost is always unknown."""
+    app = CockpitApp(link, reload_profile=reload_profile)
+    app.budget = FrameBudget(1.0, wall=lambda: 0.0, cpu=lambda: 0.0)
+    return app
+
+
+def screen_text(app: CockpitApp) -> str:
+    """What is on the screen, as text."""
+    strips = app.screen._compositor.render_strips()
+    return "\n".join(strip.text for strip in strips)

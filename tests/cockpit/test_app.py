@@ -1,0 +1,334 @@
+"""The keys, what they send and what they show; how the screen begins and ends."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from played_runs import (
+    FakeLink,
+    demo_profile,
+    failed_story,
+    finished_story,
+    paused_story,
+    screen_text,
+    step_done,
+    still_app,
+    story,
+)
+
+from cockpit.actions import ACTIONS, BY_ID
+from cockpit.app import CockpitApp
+from cockpit.screens.main import heights
+from gpt import commands as do
+from gpt import events as ev
+from gpt.config import replace
+from gpt.errors import ProfileError
+
+SIZE = (120, 35)
+
+
+async def press(app: CockpitApp, *keys: str, size: tuple[int, int] = SIZE) -> str:
+    """Runs an app, presses keys, and returns what is on the screen then."""
+    async with app.run_test(size=size) as pilot:
+        await pilot.press(*keys)
+        await pilot.pause()
+        return screen_text(app)
+
+
+async def sent_by(*keys: str, events: list[ev.Event] | None = None) -> list[do.Command]:
+    link = FakeLink(story() if events is None else events)
+    await press(still_app(link), *keys)
+    return link.sent
+
+
+async def test_link_is_started_once_after_the_first_frame() -> None:
+    link = FakeLink(story())
+    app = still_app(link)
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        await pilot.pause()
+        assert link.started == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "command"),
+    [("space", do.Pause()), ("c", do.Save()), ("e", do.Evaluate())],
+)
+async def test_key_sends_its_command(key: str, command: do.Command) -> None:
+    assert await sent_by(key) == [command]
+
+
+async def test_space_while_paused_goes_on() -> None:
+    assert await sent_by("space", events=paused_story()) == [do.Continue()]
+
+
+async def test_n_takes_one_step_while_paused() -> None:
+    assert await sent_by("n", events=paused_story()) == [do.StepOnce()]
+
+
+async def test_n_while_running_sends_nothing_and_says_what_to_press() -> None:
+    link = FakeLink(story())
+    shown = await press(still_app(link), "n")
+    assert link.sent == []
+    assert "press space first" in shown
+
+
+async def test_a_key_press_is_answered_at_once() -> None:
+    assert "saving a checkpoint at the next step boundary" in await press(still_app(FakeLink(story())), "c")
+
+
+async def test_s_opens_the_first_prompt_of_the_profile_and_enter_sends_it() -> None:
+    link = FakeLink(story())
+    shown = await press(still_app(link), "s")
+    assert "def main(" in shown and "temperature 0.8" in shown
+    assert await sent_by("s", "enter") == [do.Sample(prompt="def main(")]
+
+
+async def test_edited_prompt_is_sent_and_offered_again() -> None:
+    link = FakeLink(story())
+    await press(still_app(link), "s", "x", "ctrl+j", "y", "enter", "s", "enter")
+    assert link.sent == [do.Sample(prompt="def main(x\ny")] * 2
+
+
+async def test_escape_in_the_prompt_sends_nothing() -> None:
+    assert await sent_by("s", "escape") == []
+
+
+async def test_keys_typed_into_the_prompt_do_nothing_else() -> None:
+    assert await sent_by("s", *"cen q", "escape") == []
+
+
+async def test_r_shows_what_changes_and_what_is_refused_and_enter_sends_all_of_it() -> None:
+    fresh = replace(demo_profile(), {"optim.learning_rate": 2e-4, "model.n_layer": 16})
+    link = FakeLink([])
+    app = still_app(link, lambda: fresh)
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("r")
+        shown = screen_text(app)
+        assert "optim.learning_rate" in shown and "0.0002" in shown
+        assert "model.n_layer" in shown and "it shapes the weights" in shown
+        await pilot.press("enter")
+    assert link.sent == [do.SetConfig(changes={"optim.learning_rate": 2e-4, "model.n_layer": 16})]
+
+
+async def test_r_compares_with_settings_changed_while_running() -> None:
+    changed = ev.ConfigChanged(step=5, key="optim.learning_rate", old="0.0006", new="0.0002")
+    unset = ev.ConfigChanged(step=5, key="optim.min_lr", old="1e-05", new="unset")
+    fresh = replace(demo_profile(), {"optim.learning_rate": 2e-4})
+    link = FakeLink([changed, unset])
+    assert "no change" in await press(still_app(link, lambda: fresh), "r")
+    assert link.sent == []
+
+
+async def test_r_with_a_profile_that_is_wrong_shows_the_error_and_changes_nothing() -> None:
+    def broken() -> None:
+        raise ProfileError("demo.toml: unknown key optim.lerning_rate; did you mean learning_rate?")
+
+    link = FakeLink(story())
+    assert "did you mean learning_rate?" in await press(still_app(link, broken), "r")
+    assert link.sent == []
+
+
+async def test_help_lists_every_action() -> None:
+    shown = await press(still_app(FakeLink(story())), "question_mark", size=(120, 60))
+    for action in ACTIONS:
+        assert action.help.split(".")[0][:40] in shown
+
+
+async def test_palette_offers_the_actions_and_does_the_chosen_one() -> None:
+    link = FakeLink(story())
+    app = still_app(link)
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("ctrl+p")
+        await pilot.press(*"evaluate")
+        await pilot.pause(0.3)
+        await pilot.press("enter")
+        await pilot.pause(0.2)
+        if not link.sent:  # the first enter moved to the list
+            await pilot.press("enter")
+            await pilot.pause(0.2)
+    assert link.sent == [do.Evaluate()]
+
+
+@pytest.mark.parametrize(
+    ("keys", "result", "sent"),
+    [
+        (("q", "enter"), "stop", [do.Stop(save=True)]),
+        (("q", "down", "enter"), "discard", [do.Stop(save=False)]),
+        (("q", "d"), "detach", []),
+        (("ctrl+c", "s"), "stop", [do.Stop(save=True)]),
+        (("ctrl+q", "x"), "discard", [do.Stop(save=False)]),
+    ],
+)
+async def test_quitting_returns_the_choice(keys: tuple[str, ...], result: str, sent: list[do.Command]) -> None:
+    link = FakeLink(story())
+    app = still_app(link)
+    await press_and_leave(app, *keys)
+    assert (app.return_value, link.sent) == (result, sent)
+
+
+async def press_and_leave(app: CockpitApp, *keys: str) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        for key in keys:
+            await pilot.press(key)
+        await pilot.pause()
+
+
+@pytest.mark.parametrize("keys", [("q", "escape"), ("q", "c")])
+async def test_quitting_can_be_thought_better_of(keys: tuple[str, ...]) -> None:
+    app = still_app(FakeLink(story()))
+    shown = await press(app, *keys)
+    assert "Leave the cockpit?" not in shown and app.return_value is None
+
+
+async def test_q_after_the_end_just_leaves() -> None:
+    app = still_app(FakeLink(finished_story()))
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("q")
+        await pilot.pause()
+        assert not app.is_running or app._exit
+
+
+async def test_commands_do_nothing_after_the_end() -> None:
+    link = FakeLink(finished_story())
+    shown = await press(still_app(link), "space", "c")
+    assert link.sent == []
+    assert "save does nothing now" in shown
+
+
+async def test_clicking_a_key_does_what_pressing_it_does() -> None:
+    link = FakeLink(story())
+    app = still_app(link)
+    async with app.run_test(size=SIZE) as pilot:
+        row = screen_text(app).splitlines()[-1]
+        await pilot.click("#keys", offset=(row.index("evaluate") + 2, 0))
+        await pilot.pause()
+    assert link.sent == [do.Evaluate()]
+
+
+async def test_result_of_a_finished_run_stays_on_screen() -> None:
+    shown = await press(still_app(FakeLink(finished_story())))
+    assert "FINISHED" in shown
+    assert "all steps done  val 1.5500  best 1.5500 at step 800  train 1.5100  900 steps in" in shown
+
+
+async def test_failure_is_shown_with_its_reason() -> None:
+    shown = await press(still_app(FakeLink(failed_story())), size=(80, 24))
+    assert "FAILED" in shown and "failed in train at step 900" in shown and "lower train.micro_batch_size" in shown
+
+
+async def test_failed_checkpoint_stays_until_one_succeeds() -> None:
+    link = FakeLink([*story(), ev.CheckpointFailed(step=900, error="disk full")])
+    app = still_app(link)
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        assert "disk full" in screen_text(app)
+        link.deliver(ev.CheckpointSaved(step=901, path="checkpoints/x", size=1, seconds=0.1, reason="asked"))
+        app.frame(force=True)
+        await pilot.pause(0.1)
+        assert "disk full; those" not in screen_text(app)
+
+
+async def test_tab_brings_the_log_to_the_front_on_a_narrow_screen() -> None:
+    app = still_app(FakeLink(story()))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        assert "return 0" in screen_text(app) and "saved step-00000800" not in screen_text(app)
+        await pilot.press("tab")
+        await pilot.pause()
+        assert "return 0" not in screen_text(app) and "saved step-00000800" in screen_text(app)
+
+
+async def test_wide_screen_shows_sample_and_log_together() -> None:
+    shown = await press(still_app(FakeLink(story())))
+    assert "return 0" in shown and "saved step-00000800" in shown
+
+
+async def test_state_and_progress_are_in_the_header() -> None:
+    shown = (await press(still_app(FakeLink(paused_story())))).splitlines()[0]
+    for part in ("demo", "amber-heron", "AMD EPYC, 2 threads", "fp32", "PAUSED", "900 / 2,000", "45.0 %", "ETA"):
+        assert part in shown
+
+
+async def test_measured_peak_is_labelled_as_measured() -> None:
+    assert "measured peak" in await press(still_app(FakeLink(story())))
+
+
+async def test_unknown_numbers_are_dashes_before_anything_has_happened() -> None:
+    shown = await press(still_app(FakeLink([])))
+    assert "STARTING" in shown and "–" in shown and "nan" not in shown.lower()
+
+
+async def test_hang_up_ends_the_screen_and_lets_the_run_go_on() -> None:
+    link = FakeLink(story())
+    app = still_app(link)
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        app.hang_up()
+        await pilot.pause(0.05)
+    assert (app.return_value, link.sent) == ("detach", [])
+
+
+async def test_terminate_from_another_thread_saves_and_ends() -> None:
+    link = FakeLink(story())
+    app = still_app(link)
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        await asyncio.to_thread(app.terminate)
+        await pilot.pause(0.05)
+    assert (app.return_value, link.sent) == ("stop", [do.Stop(save=True)])
+
+
+async def test_nothing_is_drawn_where_nothing_has_happened() -> None:
+    link = FakeLink(story())
+    app = still_app(link)
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        app.frame(force=True)
+        assert app.frame() is False
+        link.deliver(step_done(901, 1.5))
+        assert app.frame(force=True) is True
+
+
+async def test_numbers_wait_their_turn_but_are_not_lost() -> None:
+    link = FakeLink(story())
+    app = still_app(link)
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        app.frame(force=True)
+        link.deliver(step_done(901, 1.5))
+        app.frame()  # a moment after the last numbers
+        assert app._dirty
+        app._numbers_drawn = float("-inf")
+        assert app.frame() is True
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (10, 2), (40, 12), (41, 13), (20, 40), (300, 8), (300, 100)])
+async def test_any_size_is_survived(size: tuple[int, int]) -> None:
+    for events in (story(), failed_story(), []):
+        await press(still_app(FakeLink(events)), "question_mark", "escape", size=size)
+
+
+async def test_resizing_lays_the_screen_out_anew() -> None:
+    app = still_app(FakeLink(story()))
+    async with app.run_test(size=(200, 50)) as pilot:
+        for size in ((80, 24), (1, 1), (40, 12), (120, 35)):
+            await pilot.resize_terminal(*size)
+            await pilot.pause(0.05)
+        assert "goodput" in screen_text(app)
+
+
+@pytest.mark.parametrize("height", range(1, 70))
+def test_parts_never_take_more_rows_than_there_are(height: int) -> None:
+    rows = heights(100, height)
+    taken = rows.header + rows.chart + rows.instruments + rows.time + rows.panes + rows.notice + rows.keys
+    assert taken + 2 * rows.gap + rows.wide_gap <= max(height, 2)
+
+
+def test_every_action_can_be_done() -> None:
+    for action in ACTIONS:
+        assert action.command or hasattr(CockpitApp, f"do_{action.id}"), action.id
+    assert len(BY_ID) == len(ACTIONS)
+    keys = [key for action in ACTIONS for key in action.keys.split(",")]
+    assert len(keys) == len(set(keys))

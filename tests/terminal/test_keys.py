@@ -1,0 +1,172 @@
+"""Each key, pressed in the real program: its effect on the screen and in events.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gpt import events as ev
+from harness import Cockpit
+
+Start = Callable[..., Cockpit]
+
+
+@pytest.fixture
+def cockpit(start: Start) -> Cockpit:
+    """The program, training."""
+    cockpit = start()
+    cockpit.wait_for("RUNNING")
+    cockpit.wait_event(ev.StepDone, step=1)
+    return cockpit
+
+
+def test_space_pauses_and_continues(cockpit: Cockpit) -> None:
+    cockpit.press(" ")
+    cockpit.wait_for("PAUSED")
+    paused = cockpit.wait_event(ev.Paused)
+    cockpit.press(" ")
+    cockpit.wait_for("RUNNING")
+    assert cockpit.wait_event(ev.Continued).step == paused.step
+    cockpit.wait_event(ev.StepDone, step=paused.step + 1)
+
+
+def test_n_takes_one_step_while_paused(cockpit: Cockpit) -> None:
+    cockpit.press(" ")
+    cockpit.wait_for("PAUSED")
+    step = cockpit.wait_event(ev.Paused).step
+    for further in (1, 2):
+        cockpit.press("n")
+        cockpit.wait_event(ev.StepDone, step=step + further)
+        cockpit.wait_for("PAUSED", f"{step + further:,} / 200,000")
+    assert max(e.step for e in cockpit.events() if isinstance(e, ev.StepDone)) == step + 2
+
+
+def test_n_does_nothing_while_running_and_says_so(cockpit: Cockpit) -> None:
+    cockpit.press("n")
+    cockpit.wait_for("press space first")
+    assert not [e for e in cockpit.events() if isinstance(e, ev.CommandReceived) and e.command == "StepOnce"]
+
+
+def test_s_continues_a_prompt_that_can_be_edited(cockpit: Cockpit) -> None:
+    cockpit.press("s")
+    cockpit.wait_for("1 +")
+    cockpit.press("2 =\r")
+    done = cockpit.wait_event(ev.SampleDone)
+    assert done.prompt == "1 + 2 ="
+    assert done.tokens == 40
+    cockpit.wait_for("sample", "1 + 2 =")
+
+
+def test_c_saves_a_checkpoint(cockpit: Cockpit) -> None:
+    cockpit.press("c")
+    saved = cockpit.wait_event(ev.CheckpointSaved, reason="asked")
+    cockpit.wait_for(f"step-{saved.step:08d}")
+    assert (cockpit.run_dir / saved.path / "model.safetensors").exists()
+    assert (cockpit.run_dir / "checkpoints" / "latest").resolve().name == f"step-{saved.step:08d}"
+
+
+def test_e_evaluates(cockpit: Cockpit) -> None:
+    cockpit.press("e")
+    done = cockpit.wait_event(ev.EvalDone)
+    cockpit.wait_for(f"{done.val_loss:.4f}")
+
+
+def test_r_shows_what_changed_in_the_profile_and_applies_what_can_change(cockpit: Cockpit, desk: Path) -> None:
+    profile = desk / "sums.toml"
+    text = profile.read_text().replace("learning_rate = 1e-3", "learning_rate = 5e-4").replace("n_embd = 48", "n_embd = 64")
+    profile.write_text(text)
+    cockpit.press("r")
+    cockpit.wait_for("optim.learning_rate", "model.n_embd")
+    cockpit.press("\r")
+    changed = cockpit.wait_event(ev.ConfigChanged, key="optim.learning_rate")
+    assert (changed.old, changed.new) == ("0.001", "0.0005")
+    refused = cockpit.wait_event(ev.ConfigRefused, key="model.n_embd")
+    assert "new run" in refused.reason
+    after = cockpit.wait_event(ev.StepDone, step=changed.step + 20)
+    assert after.lr <= 5e-4
+    cockpit.wait_for("5.00e-4")
+
+
+def test_r_with_a_broken_profile_says_where_and_changes_nothing(cockpit: Cockpit, desk: Path) -> None:
+    (desk / "sums.toml").write_text("[optim\nlearning_rate = 1\n")
+    cockpit.press("r")
+    cockpit.wait_for("sums.toml:1")
+    assert not [e for e in cockpit.events() if isinstance(e, ev.ConfigChanged)]
+    cockpit.press(" ")
+    cockpit.wait_for("PAUSED")
+
+
+def test_question_mark_explains_the_keys(cockpit: Cockpit) -> None:
+    cockpit.press("?")
+    cockpit.wait_for("pause", "checkpoint", "evaluate")
+    cockpit.press("\x1b")
+    cockpit.wait_for("RUNNING")
+
+
+def test_ctrl_p_opens_the_palette_and_runs_an_action(cockpit: Cockpit) -> None:
+    cockpit.press("\x10")
+    cockpit.wait_for("evaluate")
+    cockpit.press("evaluate")
+    cockpit.press("\r")
+    cockpit.wait_event(ev.EvalDone)
+
+
+def test_every_action_is_a_marker_on_the_chart(cockpit: Cockpit) -> None:
+    cockpit.press("c")
+    cockpit.wait_event(ev.CheckpointSaved, reason="asked")
+    cockpit.wait_for("└◇")
+
+
+def test_q_save_and_stop_leaves_a_checkpoint_and_a_report(cockpit: Cockpit) -> None:
+    cockpit.press("q")
+    cockpit.wait_for("save and stop")
+    cockpit.press("\r")
+    assert cockpit.wait_exit() == 0
+    finished = cockpit.wait_event(ev.Finished)
+    assert finished.reason == "stopped"
+    assert cockpit.wait_event(ev.CheckpointSaved, reason="stop").step == finished.step
+    assert "--resume" in cockpit.text
+    assert cockpit.modes_restored()
+
+
+def test_q_stop_without_saving_leaves_none(cockpit: Cockpit) -> None:
+    cockpit.press("q")
+    cockpit.wait_for("without saving")
+    cockpit.press("x")
+    assert cockpit.wait_exit() == 0
+    assert cockpit.wait_event(ev.Finished).reason == "discarded"
+    assert not [e for e in cockpit.events() if isinstance(e, ev.CheckpointSaved)]
+
+
+def test_q_without_a_screen_goes_on_in_lines(start: Start) -> None:
+    cockpit = start("sums.toml", "--set", "train.max_steps=3000", "--set", "train.log_interval=100")
+    cockpit.wait_event(ev.StepDone, step=1)
+    cockpit.press("q")
+    cockpit.wait_for("without a screen")
+    cockpit.press("d")
+    cockpit.wait_until(lambda: b"\x1b[?1049l" in cockpit.raw, "the alternate screen is left")
+    assert cockpit.wait_exit() == 0
+    assert cockpit.wait_event(ev.Finished).reason == "max_steps"
+    assert "all steps done" in cockpit.text
+
+
+def test_q_and_escape_changes_nothing(cockpit: Cockpit) -> None:
+    cockpit.press("q")
+    cockpit.wait_for("save and stop")
+    cockpit.press("\x1b")
+    cockpit.wait_for("save and stop", gone=True)
+    step = max(e.step for e in cockpit.events() if isinstance(e, ev.StepDone))
+    cockpit.wait_event(ev.StepDone, step=step + 5)
+
+
+def test_the_screen_stays_at_the_end_and_says_what_was_reached(start: Start) -> None:
+    cockpit = start("sums.toml", "--set", "train.max_steps=30")
+    cockpit.wait_for("FINISHED")
+    finished = cockpit.wait_event(ev.Finished)
+    cockpit.wait_for(f"{finished.val_loss:.4f}")
+    assert cockpit.process.poll() is None
+    cockpit.press("q")
+    assert cockpit.wait_exit() == 0
+    assert cockpit.modes_restored()

@@ -1,0 +1,94 @@
+"""Signals, a dying screen and a lost terminal: the run is saved or goes on, and the terminal is as it was."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gpt import events as ev
+from harness import ROOT, Cockpit
+
+Start = Callable[..., Cockpit]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("headless", [False, True])
+def test_an_interrupt_finishes_the_step_saves_and_exits(
+    start: Start, number: signal.Signals, code: int, headless: bool
+) -> None:
+    cockpit = start("sums.toml", *(["--headless"] if headless else []))
+    cockpit.wait_event(ev.StepDone, step=3)
+    cockpit.process.send_signal(number)
+    assert cockpit.wait_exit() == code
+    finished = cockpit.wait_event(ev.Finished)
+    assert cockpit.wait_event(ev.CheckpointSaved, reason="stop").step == finished.step
+    assert max(e.step for e in cockpit.events() if isinstance(e, ev.StepDone)) == finished.step
+    assert cockpit.modes_restored()
+    if not headless:
+        assert cockpit.raw.rindex(b"\x1b[?1049l") > cockpit.raw.rindex(b"\x1b[?1049h")
+        assert cockpit.raw.rindex(b"\x1b[?25h") > cockpit.raw.rindex(b"\x1b[?25l")
+
+
+def test_a_signal_before_the_trainer_is_up_stops_it_all_the_same(start: Start) -> None:
+    cockpit = start()
+    cockpit.wait_until(lambda: b"\x1b[?1049h" in cockpit.raw, "the alternate screen")
+    cockpit.process.send_signal(signal.SIGTERM)
+    assert cockpit.wait_exit() == 143
+    assert cockpit.modes_restored()
+
+
+def test_when_the_terminal_goes_the_run_goes_on_to_its_end(start: Start) -> None:
+    cockpit = start("sums.toml", "--set", "train.max_steps=1500")
+    cockpit.wait_event(ev.StepDone, step=3)
+    cockpit.process.send_signal(signal.SIGHUP)
+    cockpit.wait_until(lambda: b"\x1b[?1049l" in cockpit.raw, "the alternate screen is left")
+    assert cockpit.wait_exit() == 0
+    assert cockpit.wait_event(ev.Finished).reason == "max_steps"
+    steps = [e.step for e in cockpit.events() if isinstance(e, ev.StepDone)]
+    assert steps == list(range(1, 1501))
+
+
+def test_a_screen_that_crashes_leaves_the_run_going(start: Start, desk: Path) -> None:
+    """Drawing is made to fail from the fifth step on."""
+    (desk / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if 'cockpit' in ' '.join(sys.orig_argv):\n"
+        "    from cockpit.screens.main import MainScreen\n"
+        "    real = MainScreen.show\n"
+        "    def broken(self, state, **options):\n"
+        "        if state.step >= 5: raise RuntimeError('broken on purpose')\n"
+        "        return real(self, state, **options)\n"
+        "    MainScreen.show = broken\n"
+    )
+    cockpit = start("sums.toml", "--set", "train.max_steps=800", env={"PYTHONPATH": f"{desk}{os.pathsep}{ROOT}"})
+    assert cockpit.wait_exit() == 0
+    assert cockpit.wait_event(ev.Finished).reason == "max_steps"
+    assert "the run goes on" in cockpit.raw.decode(errors="replace")
+    assert "broken on purpose" in (cockpit.run_dir / "console.log").read_text()
+    assert cockpit.modes_restored()
+
+
+def test_what_anything_prints_lands_in_the_log_and_never_on_the_screen(start: Start, desk: Path) -> None:
+    (desk / "sitecustomize.py").write_text(
+        "import os, sys, threading, time, warnings\n"
+        "def speak():\n"
+        "    while 'gpt.trainer' not in sys.modules: time.sleep(0.05)\n"
+        "    os.write(1, b'from-fd-one\\n'); os.write(2, b'from-fd-two\\n')\n"
+        "    warnings.warn('from-a-warning'); print('from-print', flush=True)\n"
+        "    os.system('echo from-a-child')\n"
+        "if 'cockpit' in ' '.join(sys.orig_argv): threading.Thread(target=speak, daemon=True).start()\n"
+    )
+    said = ["from-fd-one", "from-fd-two", "from-a-warning", "from-print", "from-a-child"]
+    cockpit = start(env={"PYTHONPATH": f"{desk}{os.pathsep}{ROOT}"}, columns=200, rows=50)
+    cockpit.wait_for("RUNNING", *said)  # in the log pane
+    console = (cockpit.run_dir / "console.log").read_text()
+    assert all(text in console for text in said)
+    logged = [e.text for e in cockpit.events() if isinstance(e, ev.LogLine) and e.source == "console"]
+    assert all(any(text in line for line in logged) for text in said)
+    cockpit.press(" ")
+    screen = cockpit.wait_for("PAUSED")
+    assert "from-fd-one" not in screen.split("─ log ")[0]
