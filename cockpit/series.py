@@ -6,7 +6,9 @@ import numpy as np
 
 
 class Series:
-    """An immutable curve: `x` ascending steps and `y` values. `append` returns a longer one and leaves this one as it was.
+    """An immutable curve: `x` ascending steps and `y` values.
+
+    `append` returns a longer one and leaves this one as it was.
 
     Versions share one growing buffer, as long as each is extended only once; a second extension copies. An append
     costs O(1) on average. A `None` is kept as NaN.

@@ -24,6 +24,7 @@ from cockpit.headless import HeadlessReporter
 from cockpit.link.local import LocalLink
 from cockpit.profile import Loaded
 from cockpit.runs import Run, latest
+from cockpit.sanitize import clean_line
 from cockpit.state import RunState, reduce
 from cockpit.terminal import captured_console, is_interactive, screen_on_terminal
 from gpt import checkpoint
@@ -118,12 +119,16 @@ def _follow(link: LocalLink, reporter: HeadlessReporter, *, silently: bool) -> N
 
 def _report_end(link: LocalLink, folder: Run, signals: _Signals) -> int:
     if link.failure:
-        print(f"gpt-cockpit: {link.failure.error}", file=sys.stderr)
+        _complain(clean_line(link.failure.error))
         if link.failure.user_error:
             return 2
-        print(f"gpt-cockpit: this is our error; the details are in {folder.console_path}", file=sys.stderr)
+        _complain(f"this is our error; the details are in {folder.console_path}")
         return 1
     return 128 + signals.received if signals.received else 0
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"gpt-cockpit: {text}\n")
 
 
 class _Signals:
@@ -172,7 +177,7 @@ def _resume(loaded: Loaded, run_name: str | None, runs_dir: Path) -> _Sitting:
         raise RunError(f"no run of {loaded.profile.name} with a checkpoint under {runs_dir}; start without --resume")
     path, state, complaints = checkpoint.newest(folder.checkpoints_path)
     for complaint in complaints:
-        print(f"gpt-cockpit: passed over {complaint}", file=sys.stderr)
+        _complain(f"passed over {clean_line(complaint)}")
     profile = _resumed_profile(loaded, folder, state)
     wanted = {key: getattr(profile.model, key) for key in state["model"]}
     difference = checkpoint.shape_difference(state["model"], {k: v for k, v in wanted.items() if v is not None})

@@ -223,7 +223,9 @@ def _eval_done(state: RunState, event: ev.EvalDone) -> RunState:
 
 
 def _checkpoint_saved(state: RunState, event: ev.CheckpointSaved) -> RunState:
-    text = f"saved {event.path.rsplit('/', 1)[-1]} ({event.size / 1e6:,.1f} MB in {event.seconds:.2f} s, {event.reason})"
+    text = (
+        f"saved {event.path.rsplit('/', 1)[-1]} ({event.size / 1e6:,.1f} MB in {event.seconds:.2f} s, {event.reason})"
+    )
     state = _with(state, checkpoint=event, checkpoint_error=None)
     return _log(_mark(state, event.step, "best" if event.best else "checkpoint", text), event, text)
 

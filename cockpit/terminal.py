@@ -59,7 +59,8 @@ def captured_console(log: Path) -> Iterator[IO[str]]:
 def screen_on_terminal(outside: IO[str]) -> Iterator[None]:
     """Lets the screen draw on the terminal behind `outside` inside the block, and puts the terminal back afterwards.
 
-    Textual draws on `sys.__stderr__` and asks `sys.__stdout__` for the size, so both are pointed at the terminal's copy.
+    Textual draws on `sys.__stderr__` and asks `sys.__stdout__` for the size, so both become
+    the copy of the terminal.
     """
     real: tuple[Any, Any] = (sys.__stdout__, sys.__stderr__)
     with _modes_restored(outside):

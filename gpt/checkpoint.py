@@ -1,8 +1,8 @@
 """Checkpoints: whole or not there at all.
 
-A checkpoint is a folder `step-00004000` with `model.safetensors`, `optimizer.safetensors` and `state.json`. It is written
-beside its place under a name that nobody reads, each file is hashed and made durable (fsync), and only then is the
-folder renamed and its parent made durable. `state.json` holds the hashes, its own among them, so that damage is
+A checkpoint is a folder `step-00004000` with `model.safetensors`, `optimizer.safetensors` and `state.json`. It is
+written beside its place under a name that nobody reads, each file is hashed and made durable (fsync), and only then is
+the folder renamed and its parent made durable. `state.json` holds the hashes, its own among them, so that damage is
 recognised. The links
 `latest` and `best` move after that.
 """
@@ -78,7 +78,10 @@ def point(parent: Path, name: str, step: int) -> None:
 
 
 def prune(parent: Path, keep: int) -> list[Path]:
-    """Deletes all but the newest `keep` checkpoints, `latest` and `best`, and drafts left by killed savers; returns what went."""
+    """Deletes all but the newest `keep` checkpoints, `latest` and `best`; returns what went.
+
+    Drafts that killed savers left go too.
+    """
     safe = {(parent / name).resolve() for name in ("latest", "best")}
     doomed = [path for path in list_newest_first(parent)[keep:] if path.resolve() not in safe]
     drafts = [path for path in parent.glob(".step-*.tmp") if not _belongs_to_live_process(path)]

@@ -95,7 +95,7 @@ def usable_cores() -> int:
 
 
 def has_amx() -> bool:
-    """True where the CPU multiplies bfloat16 tiles; without it bfloat16 is slower than float32 (0.4 times its speed)."""
+    """True where the CPU multiplies bfloat16 tiles; without it bfloat16 is slower than float32 (0.4 times)."""
     with contextlib.suppress(OSError):
         return "amx_bf16" in Path("/proc/cpuinfo").read_text(errors="replace")
     return False

@@ -1,7 +1,7 @@
 """The training state that a checkpoint holds: weights, optimizer, scaler, data position and generators.
 
-A snapshot always describes the last step boundary. Between two micro-steps neither weights nor optimizer have changed, and
-the generators' states are those captured at the boundary, so that a checkpoint may be written at any moment.
+A snapshot always describes the last step boundary. Between two micro-steps neither weights nor optimizer have changed,
+and the generators' states are those captured at the boundary, so that a checkpoint may be written at any moment.
 """
 
 from __future__ import annotations

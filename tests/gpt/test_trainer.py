@@ -60,7 +60,7 @@ def test_a_step_reports_its_rate_tokens_and_mfu(tiny: Tiny, run: Run) -> None:
         assert step.data_ms <= step.ms
 
 
-def test_accumulated_micro_steps_give_the_loss_and_weights_of_one_large_batch(tiny: Tiny, run: Run, tmp_path: Path) -> None:
+def test_accumulated_micro_steps_give_the_loss_and_gradient_of_one_large_batch(tiny: Tiny, run: Run) -> None:
     whole = of(run(tiny(model__dropout=0.0, train__micro_batch_size=8), "whole"), ev.StepDone)
     halves = tiny(model__dropout=0.0, train__micro_batch_size=2, train__grad_accum_steps=4)
     parts = of(run(halves, "parts"), ev.StepDone)
@@ -239,7 +239,7 @@ def test_a_full_disk_fails_the_save_and_not_the_run(tiny: Tiny, run: Run, monkey
     write = checkpoint.write
     monkeypatch.setattr(checkpoint, "write", full)
     events = run(tiny())
-    assert [e.error for e in of(events, ev.CheckpointFailed)][0].startswith("No space left on device")
+    assert of(events, ev.CheckpointFailed)[0].error.startswith("No space left on device")
     assert of(events, ev.Finished)[0].step == 12
 
 

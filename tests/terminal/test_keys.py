@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from harness import Cockpit
 
 from gpt import events as ev
-from harness import Cockpit
 
 Start = Callable[..., Cockpit]
 
@@ -75,7 +75,11 @@ def test_e_evaluates(cockpit: Cockpit) -> None:
 
 def test_r_shows_what_changed_in_the_profile_and_applies_what_can_change(cockpit: Cockpit, desk: Path) -> None:
     profile = desk / "sums.toml"
-    text = profile.read_text().replace("learning_rate = 1e-3", "learning_rate = 5e-4").replace("n_embd = 48", "n_embd = 64")
+    text = (
+        profile.read_text()
+        .replace("learning_rate = 1e-3", "learning_rate = 5e-4")
+        .replace("n_embd = 48", "n_embd = 64")
+    )
     profile.write_text(text)
     cockpit.press("r")
     cockpit.wait_for("optim.learning_rate", "model.n_embd")

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from harness import ROOT, Cockpit
 
 from gpt import events as ev
-from harness import ROOT, Cockpit
 
 Start = Callable[..., Cockpit]
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 
 import pytest
+from harness import Cockpit
 
 from gpt import events as ev
-from harness import Cockpit
 
 Start = Callable[..., Cockpit]
 
@@ -17,7 +17,9 @@ Start = Callable[..., Cockpit]
 def test_everything_that_matters_is_on_the_screen(start: Start, columns: int, rows: int) -> None:
     cockpit = start("sums.toml", "--set", "train.eval_interval=50", columns=columns, rows=rows)
     cockpit.wait_event(ev.EvalDone, step=50)
-    cockpit.wait_for("RUNNING", "loss", "val loss", "ms/iter", "tokens/s", "MFU", "lr", "grad norm", "memory", "goodput")
+    cockpit.wait_for(
+        "RUNNING", "loss", "val loss", "ms/iter", "tokens/s", "MFU", "lr", "grad norm", "memory", "goodput"
+    )
     cockpit.wait_for("ETA", "pause", "quit", "% CPU")
     cockpit.wait_until(lambda: bool(re.search(r"[\u2801-\u28ff]{3}", cockpit.text)), "a braille curve")
 
@@ -27,7 +29,9 @@ def test_a_resize_is_followed(start: Start) -> None:
     cockpit.wait_for("RUNNING")
     for columns, rows in [(80, 24), (200, 50), (30, 8), (1, 1), (120, 35)]:
         cockpit.resize(columns, rows)
-        cockpit.wait_event(ev.StepDone, step=max((e.step for e in cockpit.events() if isinstance(e, ev.StepDone)), default=1))
+        cockpit.wait_event(
+            ev.StepDone, step=max((e.step for e in cockpit.events() if isinstance(e, ev.StepDone)), default=1)
+        )
     cockpit.wait_for("RUNNING", "quit")
 
 
@@ -62,7 +66,13 @@ def depth_of(code: str) -> str:
 
 def test_no_byte_of_the_texts_reaches_the_terminal_as_a_control(start: Start) -> None:
     """A prompt with an escape sequence in it: shown, sampled and logged, never obeyed."""
-    cockpit = start("sums.toml", "--set", 'sample.prompts=["\\u001b]52;c;aGk=\\u0007 1 + \\u009b31m"]', "--set", "sample.interval=20")
+    cockpit = start(
+        "sums.toml",
+        "--set",
+        'sample.prompts=["\\u001b]52;c;aGk=\\u0007 1 + \\u009b31m"]',
+        "--set",
+        "sample.interval=20",
+    )
     cockpit.wait_event(ev.SampleDone)
     cockpit.wait_for("sample  ")
     assert b"\x1b]52" not in cockpit.raw and "\u009b".encode() not in cockpit.raw
