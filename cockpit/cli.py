@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from json import dumps
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -14,12 +15,13 @@ from cyclopts import App, CycloptsError, Parameter
 
 from cockpit import __version__
 from cockpit.sanitize import clean_line
-from gpt.errors import UserError
+from gpt.errors import RunError, UserError
 
 app = App(
     name="gpt-cockpit",
     help="Trains a small GPT on this machine and puts its pilot in front of it.",
-    usage="Usage: gpt-cockpit PROFILE [OPTIONS]\n       gpt-cockpit runs [--json]\n",
+    usage="Usage: gpt-cockpit PROFILE [OPTIONS]\n       gpt-cockpit runs [--json]\n"
+    "       gpt-cockpit bench PROFILE [--baseline] [--json]\n",
     version=__version__,
     help_flags=["--help", "-h"],
     help_formatter="plain",
@@ -33,6 +35,16 @@ app = App(
 RunsDir = Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)]
 
 
+Overrides = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--set",
+        help="Another value for a key of the profile, section.key=value; may be repeated.",
+        consume_multiple=False,
+    ),
+]
+
+
 @app.default
 def train(
     profile: Annotated[
@@ -40,13 +52,7 @@ def train(
     ] = None,
     /,
     *,
-    overrides: Annotated[
-        tuple[str, ...],
-        Parameter(
-            name="--set",
-            help="Another value for a key of the profile, section.key=value; may be repeated.",
-        ),
-    ] = (),
+    overrides: Overrides = (),
     run: Annotated[str | None, Parameter(help="Name of the run; without it one is made.")] = None,
     runs_dir: RunsDir = Path("runs"),
     resume: Annotated[bool, Parameter(help="Go on with --run, or else with the profile's newest run.")] = False,
@@ -79,6 +85,31 @@ def runs(
 
     summaries = [listing.summarize(run) for run in list_runs(runs_dir)]
     _print(listing.as_json(summaries) if json else listing.as_table(summaries, runs_dir))
+    return 0
+
+
+@app.command
+def bench(
+    profile: Annotated[str, Parameter(help="A profile: a TOML file, or the bare name of one that is there.")],
+    /,
+    *,
+    overrides: Overrides = (),
+    steps: Annotated[int, Parameter(help="Steps that are timed.", show_default=True)] = 100,
+    warmup: Annotated[int, Parameter(help="Steps before them that are not.", show_default=True)] = 20,
+    repeats: Annotated[int, Parameter(help="Measurements, each in a process of its own.", show_default=True)] = 3,
+    baseline: Annotated[bool, Parameter(help="Also time a plain loop doing the same work, in turns.")] = False,
+    json: Annotated[bool, Parameter(help="As JSON, for scripts.")] = False,
+) -> int:
+    """Times a profile's real step, and says where the time goes."""
+    from cockpit import benchmark
+    from cockpit import profile as profiles
+
+    for name, value, least in (("--steps", steps, 1), ("--warmup", warmup, 0), ("--repeats", repeats, 1)):
+        if value < least:
+            raise RunError(f"{name} must be an integer ≥ {least}; got {value}")
+    settings = profiles.load(profiles.find(profile), overrides).profile
+    result = benchmark.bench(settings, steps=steps, warmup=warmup, repeats=repeats, baseline=baseline)
+    _print(dumps(result, indent=1) if json else benchmark.as_table(settings, result))
     return 0
 
 

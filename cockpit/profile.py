@@ -16,9 +16,11 @@ import tomli
 import tomlkit
 from tomlkit.items import Item, Table
 
-from cockpit.complaints import Source, check_tree, nearest, shown
-from gpt.config import Profile, decode, flatten
+from cockpit.sanitize import shown
+from cockpit.source import Source
+from gpt.config import Profile, decode
 from gpt.errors import ProfileError
+from gpt.strict import nearest
 
 MAX_BYTES = 1_000_000
 """A profile longer than this is some other file."""
@@ -59,7 +61,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     asked = Source("--set", "", _parse_overrides(overrides))
     tree: Tree = {}
     for source in (*reversed([source for _, source in chain]), asked):
-        check_tree(source)
+        source.check()
         if source is not asked:  # a heir is another profile: what its ancestor says of itself is not said of it
             tree = {key: value for key, value in tree.items() if key not in ("name", "description")}
         tree = _merged(tree, source.tree)
@@ -70,12 +72,6 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     except ProfileError as error:
         raise ProfileError(f"{shown(path)}: {error}") from None
     return Loaded(profile, path, _effective_text(chain, tree), tuple(file for file, _ in chain), tuple(overrides))
-
-
-def difference(old: Profile, new: Profile) -> dict[str, tuple[Any, Any]]:
-    """What two profiles disagree on: dotted key to (old value, new value)."""
-    before, after = flatten(old), flatten(new)
-    return {key: (before[key], after[key]) for key in before if before[key] != after[key]}
 
 
 def find(name: str) -> Path:

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 import tomli
 
-from cockpit.complaints import shown
+from cockpit.sanitize import shown
 from gpt.errors import RunError
 from gpt.events import AnyEvent, decode
 

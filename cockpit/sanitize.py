@@ -37,6 +37,12 @@ def clean_line(text: str) -> str:
     return clean(text).replace("\n", "⏎")
 
 
+def shown(text: object) -> str:
+    """A key, path or value that somebody wrote, fit for one line of an error."""
+    line = clean_line(str(text))
+    return line if len(line) <= 200 else f"{line[:199]}…"
+
+
 def _character(char: str) -> str:
     if char == "\n" or " " <= char <= "~":
         return char

@@ -32,6 +32,7 @@ from gpt.commands import Stop
 from gpt.config import Profile, flatten, replace
 from gpt.data import check_source
 from gpt.errors import CheckpointError, ProfileError, RunError
+from gpt.runtime import prepare_process
 
 POLL_SECONDS = 0.1
 """How often a run without a screen looks for events to print."""
@@ -46,6 +47,7 @@ def run(loaded: Loaded, *, run_name: str | None, runs_dir: Path, resume: bool, h
     """
     if not headless and not is_interactive():
         raise RunError("no terminal to draw on; add --headless to train without a screen")
+    prepare_process()
     sitting = _resume(loaded, run_name, runs_dir) if resume else None
     profile = sitting.profile if sitting else loaded.profile
     check_source(profile.data, profile.model)

@@ -6,14 +6,14 @@ inheritance and overrides are cockpit.profile's; this module knows only the valu
 
 from __future__ import annotations
 
-import math
+import json
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from gpt.errors import ProfileError
-from gpt.strict import explain
+from gpt.strict import find_mistake, unknown
 
 PositiveInt = Annotated[int, Meta(ge=1)]
 NaturalInt = Annotated[int, Meta(ge=0)]
@@ -183,9 +183,6 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 def check(profile: Profile) -> None:
     """Checks what spans several keys. Raises ProfileError with one line: what, what was got, what to do."""
     model, data, train, optim = profile.model, profile.data, profile.train, profile.optim
-    for key, value in flatten(profile).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ProfileError(f"{key} is {value}; it must be a finite number")
     if model.n_embd % model.n_head:
         raise ProfileError(
             f"model.n_embd {model.n_embd} is not divisible by model.n_head {model.n_head}; "
@@ -261,28 +258,32 @@ def flatten(profile: Profile) -> dict[str, Any]:
     return flat
 
 
+def as_toml(value: Any) -> str:
+    """A setting as TOML writes it; None has no TOML form and reads `unset`."""
+    if value is None:
+        return "unset"
+    return repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)  # JSON has other infs
+
+
 def replace(profile: Profile, changes: dict[str, Any]) -> Profile:
     """The profile with some dotted keys set to other values, decoded and checked as strictly as a file.
 
     Raises ProfileError for an unknown key, a wrong type or a value out of range.
     """
+    known = flatten(profile)
     tree = msgspec.to_builtins(profile)
     for key, value in changes.items():
-        *path, last = key.split(".")
-        branch = tree
-        for part in path:
-            branch = branch.setdefault(part, {})
-            if not isinstance(branch, dict):
-                raise ProfileError(f"unknown key {key}: {part} is not a section")
-        branch[last] = value
+        if key not in known:
+            raise ProfileError(unknown(key, Profile))
+        section, _, name = key.rpartition(".")
+        (tree[section] if section else tree)[name] = value
     return decode(tree)
 
 
 def decode(tree: dict[str, Any]) -> Profile:
     """Typed profile of plain values. Raises ProfileError, one line, with the key's path."""
-    try:
-        profile = msgspec.convert(tree, Profile)
-    except msgspec.ValidationError as error:
-        raise ProfileError(explain(error, tree, Profile)) from None
+    if mistake := find_mistake(tree, Profile):
+        raise ProfileError(mistake.text)
+    profile = msgspec.convert(tree, Profile)
     check(profile)
     return profile

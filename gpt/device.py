@@ -88,6 +88,11 @@ def choose(profile: Profile) -> Device:
     return Device(device, name, dtype, compile_, reason, peak, source)
 
 
+def dtype_of(name: str) -> torch.dtype:
+    """torch's dtype of a name in the profile."""
+    return _DTYPES[name]
+
+
 def usable_cores() -> int:
     """Physical cores that this process may run on: two threads on one core only get in each other's way."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -87,10 +87,12 @@ class Stepper:
             with self.ledger.during("data"), queued.waiting_for_data():
                 starts = self.order.starts(sequence + micro_step * self.micro_batch_size, self.micro_batch_size)
                 inputs, targets = to_device(self.tokens.gather(starts, self.block_size + 1), self.device)
-            loss = self._forward_backward(inputs, targets)
+            share = self.share_of_loss(inputs, targets)
+            self.backward(share)
+            loss = share.detach()
             total = loss if total is None else total + loss
         assert total is not None
-        norm = self._update(grad_clip)
+        norm = self.update(grad_clip)
         queued.finish(total, norm)
         if not self.device.lags:
             return queued.read()
@@ -102,15 +104,17 @@ class Stepper:
         before, self._queued = self._queued, None
         return before.read() if before else None
 
-    def _forward_backward(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Adds this micro-step's share of the gradient; returns its share of the mean loss, on the device."""
+    def share_of_loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """This micro-step's share of the step's mean loss, on the device."""
         with self.device.autocast():
             _, loss = self.forward(inputs, targets)
-        loss = loss / self.accum
-        (self.scaler.scale(loss) if self.scaler else loss).backward()
-        return loss.detach()
+        return loss / self.accum if self.accum > 1 else loss
 
-    def _update(self, grad_clip: float) -> torch.Tensor:
+    def backward(self, loss: torch.Tensor) -> None:
+        """Adds a micro-step's share of the gradient."""
+        (self.scaler.scale(loss) if self.scaler else loss).backward()
+
+    def update(self, grad_clip: float) -> torch.Tensor:
         """Clips, updates the weights and clears the gradient; returns the gradient norm before clipping."""
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
@@ -129,7 +133,7 @@ class Stepper:
         windows = torch.zeros(shape, dtype=torch.int64, device=self.device.torch_device)
         devices = [self.device.torch_device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            self._forward_backward(windows[:, :-1], windows[:, 1:])
+            self.backward(self.share_of_loss(windows[:, :-1], windows[:, 1:]))
         self.optimizer.zero_grad(set_to_none=True)
         self.device.synchronize()
 

@@ -22,7 +22,7 @@ import torch
 from gpt import checkpoint, commands
 from gpt import events as ev
 from gpt.commands import Command
-from gpt.config import Profile, fixed_reason, flatten, replace
+from gpt.config import Profile, as_toml, fixed_reason, flatten, replace
 from gpt.data import Dataset, open_dataset
 from gpt.device import Device, choose
 from gpt.errors import CheckpointError, ProfileError, UserError
@@ -248,13 +248,13 @@ class Trainer:
         flat = flatten(self.profile)
         for key, new in changes.items():
             old = flat.get(key)
-            reason = f"unknown key {key}" if key not in flat else fixed_reason(key)
+            reason = fixed_reason(key) if key in flat else None  # replace has words for an unknown one
             if reason is None:
                 try:
                     self.profile = replace(self.profile, {key: new})
                 except ProfileError as error:
                     reason = str(error)
-            about = {"step": self.step, "key": key, "old": _toml(old), "new": _toml(new)}
+            about = {"step": self.step, "key": key, "old": as_toml(old), "new": as_toml(new)}
             if reason:
                 self.emit(ev.ConfigRefused(**about, reason=reason))
             else:
@@ -411,10 +411,3 @@ class Trainer:
 
     def _log(self, level: str, text: str) -> None:
         self.emit(ev.LogLine(level=level, text=text))
-
-
-def _toml(value: Any) -> str:
-    """A value as TOML would write it; None has no TOML form and reads as unset."""
-    if value is None:
-        return "unset"
-    return repr(value) if isinstance(value, float) else msgspec.json.encode(value).decode()

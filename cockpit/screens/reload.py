@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,7 +12,7 @@ from cockpit.sanitize import clean_line
 from cockpit.screens.modal import Box, hints, text
 from cockpit.widgets import ink
 from cockpit.widgets.rows import Piece
-from gpt.config import fixed_reason
+from gpt.config import as_toml, fixed_reason
 
 
 class Difference(NamedTuple):
@@ -72,7 +71,5 @@ def _line(change: Difference, key_width: int) -> list[Piece]:
 
 
 def show(value: Any) -> str:
-    """A setting as TOML would write it; `unset` where there is none."""
-    if value is None:
-        return "unset"
-    return repr(value) if isinstance(value, float) else clean_line(json.dumps(value, ensure_ascii=False))
+    """A setting as TOML writes it, fit for one row."""
+    return clean_line(as_toml(value))

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cockpit import profile as profiles
-from cockpit.complaints import SECTIONS, describe
-from gpt.config import flatten
+from cockpit.screens.reload import differences
+from gpt.config import flatten, replace
 from gpt.errors import ProfileError
 
 DATA = '[data]\nname = "python-stdlib"  # on every machine\n'
@@ -82,17 +82,23 @@ def test_a_wrong_value_is_refused_with_its_line_what_is_wanted_and_what_was_got(
     assert refusal(f"{DATA}[train]\n{setting}\n") == line
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("lr", 1e-3), ("max_steps", 8), ("learning_rate", "x"), ("grad_clip", -1), ("beta1", 1.0)]
+)
+def test_a_file_an_override_and_a_live_change_say_the_same_words(key: str, value: object) -> None:
+    with pytest.raises(ProfileError) as live:
+        replace(load(DATA).profile, {f"optim.{key}": value})
+    place = "demo.toml" if "unknown" in str(live.value) else "demo.toml:4"
+    toml = f'"{value}"' if isinstance(value, str) else value
+    assert refusal(f"{DATA}[optim]\n{key} = {toml}\n") == f"{place}: {live.value}"
+    assert refusal(DATA, f"optim.{key}={toml}") == f"--set: {live.value}"
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "-1.0", "0"])
 def test_a_learning_rate_is_a_finite_positive_number(value: str) -> None:
     assert refusal(f"{DATA}[optim]\nlearning_rate = {value}\n").startswith(
         "demo.toml:4: optim.learning_rate must be a number > 0; got "
     )
-
-
-def test_every_key_can_be_described_in_words() -> None:
-    for keys in SECTIONS.values():
-        for kind in keys.values():
-            assert describe(kind)
 
 
 @pytest.mark.parametrize(
@@ -275,9 +281,9 @@ def test_any_profile_survives_its_own_effective_text(base: dict[str, object], he
 
 
 def test_a_difference_names_what_changed_and_nothing_else() -> None:
-    old, new = load(DATA).profile, load(DATA, "optim.learning_rate=1e-3").profile
-    assert profiles.difference(old, new) == {"optim.learning_rate": (6e-4, 1e-3)}
-    assert profiles.difference(old, old) == {}
+    old, new = flatten(load(DATA).profile), flatten(load(DATA, "optim.learning_rate=1e-3").profile)
+    assert differences(old, new) == [("optim.learning_rate", 6e-4, 1e-3, None)]
+    assert differences(old, old) == []
 
 
 def test_a_bare_name_is_found_here_first_then_among_the_shipped() -> None:

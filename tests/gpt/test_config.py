@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 import pytest
+import torch
 
 from gpt.config import LIVE_KEYS, Profile, check, decode, fixed_reason, flatten, replace
 from gpt.errors import ProfileError
+from gpt.strict import describe, keys_of
 
 DATA = {"data": {"name": "python-stdlib"}}
 
@@ -31,31 +33,39 @@ def test_an_empty_profile_but_for_its_data_is_gpt2_small():
     ("tree", "parts"),
     [
         ({"optim": {"lerning_rate": 1e-3}}, ["optim.lerning_rate", "did you mean learning_rate"]),
-        ({"optm": {}}, ["optm", "did you mean optim"]),
-        ({"model": {"max_steps": 100}}, ["model.max_steps", "belongs in [train]"]),
+        ({"optm": {}}, ["optm", "did you mean [optim]?"]),
+        ({"model": {"max_steps": 100}}, ["model.max_steps", "did you mean train.max_steps?"]),
         ({"screen": {"zzz": 1}}, ["screen.zzz", "[screen] has cpu_budget"]),
-        ({"zzz": 1}, ["zzz", "has name", "optim"]),
+        ({"train": {"batch_size": 8}}, ["unknown key train.batch_size", "did you mean micro_batch_size?"]),
+        ({"max_iters": 8}, ["unknown key max_iters", "did you mean train.max_steps?"]),
+        ({"zzz": 1}, ["zzz", "has name", "[optim]"]),
         ({"optim": {"learning_rate": "fast"}}, ["optim.learning_rate", '"fast"', "a number"]),
-        ({"optim": {"learning_rate": -1}}, ["optim.learning_rate", "-1", "above 0"]),
+        ({"optim": {"learning_rate": -1}}, ["optim.learning_rate", "-1", "must be a number > 0"]),
         ({"optim": {"learning_rate": float("inf")}}, ["optim.learning_rate", "inf", "finite"]),
-        ({"optim": {"learning_rate": float("nan")}}, ["optim.learning_rate", "NaN", "above 0"]),
+        ({"optim": {"learning_rate": float("nan")}}, ["optim.learning_rate", "nan", "must be a number > 0"]),
         ({"optim": {"schedule": "cos"}}, ["optim.schedule", '"cos"', '"cosine"', '"linear"', '"constant"']),
         ({"train": {"compile": "yes"}}, ["train.compile", '"yes"', "true", "false", '"auto"']),
-        ({"model": {"n_layer": 0}}, ["model.n_layer", "0", "a whole number at least 1"]),
-        ({"model": {"n_layer": 1.5}}, ["model.n_layer", "1.5", "a whole number"]),
-        ({"model": {"dropout": 1.0}}, ["model.dropout", "1.0", "below 1"]),
+        ({"model": {"n_layer": 0}}, ["model.n_layer", "0", "an integer ≥ 1"]),
+        ({"model": {"n_layer": 1.5}}, ["model.n_layer", "1.5", "an integer"]),
+        ({"model": {"dropout": 1.0}}, ["model.dropout", "1.0", "< 1"]),
         ({"model": {"bias": 1}}, ["model.bias", "1", "true or false"]),
         ({"model": 3}, ["model", "3", "a section"]),
-        ({"sample": {"prompts": []}}, ["sample.prompts", "[]", "a list of at least 1"]),
-        ({"sample": {"prompts": ["a", 1]}}, ["sample.prompts.1", "a text"]),
-        ({"data": {"input": 3}}, ["data.input", "3", "a text or a list"]),
-        ({"data": {"val_fraction": 0.9}}, ["data.val_fraction", "0.9", "at most 0.5"]),
+        ({"sample": {"prompts": []}}, ["sample.prompts", "[]", "a list of strings, 1 at least"]),
+        ({"sample": {"prompts": ["a", 1]}}, ["sample.prompts.1", "a string", "got 1"]),
+        ({"data": {"input": 3}}, ["data.input", "3", "a string or a list of strings"]),
+        ({"data": {"val_fraction": 0.9}}, ["data.val_fraction", "0.9", "≤ 0.5"]),
     ],
 )
 def test_a_wrong_key_or_value_is_named_with_what_was_got_and_what_to_do(tree: dict[str, Any], parts: list[str]):
     line = refusal(DATA | tree)
     for part in parts:
         assert part in line
+
+
+def test_every_key_can_be_described_in_words():
+    for keys in keys_of(Profile).sections.values():
+        for kind in keys.values():
+            assert describe(kind)
 
 
 def test_a_long_value_does_not_make_a_long_line():
@@ -97,6 +107,16 @@ def test_a_replaced_key_leaves_the_others_and_the_old_profile_alone():
 def test_a_replacement_is_as_strict_as_a_file(change: dict[str, Any]):
     with pytest.raises(ProfileError, match=next(iter(change)).split(".")[-1]):
         replace(decode(DATA), change)
+
+
+@pytest.mark.parametrize("zero", [0, 0.0])
+def test_zero_is_not_above_zero_where_torch_flushes_denormals(zero: float):
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this CPU cannot flush denormals")
+    try:
+        assert "must be a number > 0; got 0" in refusal(DATA | {"device": {"peak_tflops": zero}})
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def test_every_key_can_change_live_or_says_why_not():

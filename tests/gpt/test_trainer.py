@@ -176,7 +176,8 @@ def test_live_settings_apply_at_the_next_step_and_the_rest_is_refused_with_a_rea
         if isinstance(event, ev.StepDone) and event.step == 5:
             trainer.send(commands.SetConfig(changes={
                 "optim.learning_rate": 5e-3, "optim.schedule": "constant", "model.n_layer": 3, "train.max_steps": 8,
-                "optim.grad_clip": -1.0, "optim.nonsense": 1,
+                "optim.grad_clip": -1.0, "optim.lerning_rate": 1, "optim": {},
+                "device.peak_tflops": 0.0,
             }))  # fmt: skip
 
     events = run(tiny(), pilot=pilot)
@@ -186,8 +187,10 @@ def test_live_settings_apply_at_the_next_step_and_the_rest_is_refused_with_a_rea
         "train.max_steps": (5, "12", "8"),
     }  # fmt: skip
     refused = {e.key: e.reason for e in of(events, ev.ConfigRefused)}
-    assert refused.keys() == {"model.n_layer", "optim.grad_clip", "optim.nonsense"}
-    assert "new run" in refused["model.n_layer"] and "unknown" in refused["optim.nonsense"]
+    assert refused.keys() == {"model.n_layer", "optim.grad_clip", "optim.lerning_rate", "optim", "device.peak_tflops"}
+    assert "new run" in refused["model.n_layer"] and "unknown key optim" in refused["optim"]
+    assert refused["optim.grad_clip"] == "optim.grad_clip must be a number ≥ 0; got -1.0"
+    assert refused["optim.lerning_rate"] == "unknown key optim.lerning_rate; did you mean learning_rate?"
     steps = of(events, ev.StepDone)
     assert [step.step for step in steps] == list(range(1, 9))
     assert {step.lr for step in steps if step.step > 5} == {5e-3}

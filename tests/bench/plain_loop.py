@@ -1,0 +1,153 @@
+"""A training loop as most people write it, to measure ours against: same shape, same math, same batches, same weights.
+
+    python tests/bench/plain_loop.py PROFILE.json [--steps N] [--warmup N]
+
+What is usual here and not in ours: a batch is stacked row by row from a memory map, AdamW is the default one, the loss
+is read by `.item()` every step, clipping is torch's own. Prints one JSON object: ms_per_iter, losses.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from gpt.config import ModelConfig, Profile
+from gpt.data import BatchOrder, open_dataset
+from gpt.device import usable_cores
+from gpt.model import GPT
+from gpt.schedule import learning_rate
+
+
+class Attention(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.n_head, self.n_embd, self.dropout = config.n_head, config.n_embd, config.dropout
+        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        self.resid_dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        b, t, c = x.size()
+        q, k, v = self.c_attn(x).split(self.n_embd, dim=2)
+        k = k.view(b, t, self.n_head, c // self.n_head).transpose(1, 2)
+        q = q.view(b, t, self.n_head, c // self.n_head).transpose(1, 2)
+        v = v.view(b, t, self.n_head, c // self.n_head).transpose(1, 2)
+        dropout = self.dropout if self.training else 0
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=None, dropout_p=dropout, is_causal=True)
+        return self.resid_dropout(self.c_proj(y.transpose(1, 2).contiguous().view(b, t, c)))
+
+
+class MLP(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
+        self.gelu = nn.GELU(approximate="tanh")
+        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.dropout(self.c_proj(self.gelu(self.c_fc(x))))
+
+
+class Block(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.attn = Attention(config)
+        self.ln_2 = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.mlp = MLP(config)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.attn(self.ln_1(x))
+        return x + self.mlp(self.ln_2(x))
+
+
+class Plain(nn.Module):
+    def __init__(self, config: ModelConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.transformer = nn.ModuleDict({
+            "wte": nn.Embedding(vocab_size, config.n_embd), "wpe": nn.Embedding(config.block_size, config.n_embd),
+            "drop": nn.Dropout(config.dropout), "h": nn.ModuleList(Block(config) for _ in range(config.n_layer)),
+            "ln_f": nn.LayerNorm(config.n_embd, bias=config.bias),
+        })  # fmt: skip
+        self.lm_head = nn.Linear(config.n_embd, vocab_size, bias=False)
+        self.transformer["wte"].weight = self.lm_head.weight
+
+    def forward(self, idx: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        pos = torch.arange(0, idx.size(1), dtype=torch.long)
+        x = self.transformer["drop"](self.transformer["wte"](idx) + self.transformer["wpe"](pos))
+        for block in self.transformer["h"]:
+            x = block(x)
+        logits = self.lm_head(self.transformer["ln_f"](x))
+        return F.cross_entropy(logits.view(-1, logits.size(-1)), targets.view(-1), ignore_index=-1)
+
+
+def batch(path: Path, starts: np.ndarray, block_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    data = np.memmap(path, dtype=np.uint16, mode="r")  # anew for each batch, as nanoGPT does
+    x = torch.stack([torch.from_numpy(data[i : i + block_size].astype(np.int64)) for i in starts])
+    y = torch.stack([torch.from_numpy(data[i + 1 : i + 1 + block_size].astype(np.int64)) for i in starts])
+    return x, y
+
+
+def main() -> None:
+    path, *options = sys.argv[1:]
+    numbers = dict(zip(options[::2], map(int, options[1::2]), strict=True))
+    steps, warmup = numbers.get("--steps", 50), numbers.get("--warmup", 10)
+    profile = msgspec.json.decode(Path(path).read_bytes(), type=Profile)
+    torch.set_num_threads(profile.train.threads or usable_cores())
+    data = open_dataset(profile.data, profile.model)
+    vocab_size = profile.model.vocab_size or data.tokenizer.vocab_size
+    torch.manual_seed(profile.train.seed)
+    ours = GPT(profile.model, vocab_size)  # only for its first weights
+    model = Plain(profile.model, vocab_size)
+    model.load_state_dict(dict(ours.state_dict()) | {"lm_head.weight": ours.transformer.wte.weight})
+    del ours
+    optim, order = (
+        profile.optim,
+        BatchOrder(len(data.train), profile.model.block_size, profile.train.seed, profile.data.sampling),
+    )
+    decay = [p for p in model.parameters() if p.dim() >= 2]
+    rest = [p for p in model.parameters() if p.dim() < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": optim.weight_decay}, {"params": rest, "weight_decay": 0.0}],
+        lr=optim.learning_rate, betas=(optim.beta1, optim.beta2),
+    )  # fmt: skip
+    size, accum = profile.train.micro_batch_size, profile.grad_accum_steps
+    losses, seconds = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        tokens = Path(folder) / "train.bin"
+        data.train.first(len(data.train)).astype(np.uint16).tofile(tokens)
+        for step in range(warmup + steps):
+            start = time.perf_counter()
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, optim, profile.train.max_steps)
+            total = 0.0
+            for micro_step in range(accum):
+                first = (step * accum + micro_step) * size
+                x, y = batch(tokens, order.starts(first, size), profile.model.block_size)
+                loss = model(x, y) / accum
+                loss.backward()
+                total += loss.item()
+            if optim.grad_clip:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), optim.grad_clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            seconds.append(time.perf_counter() - start)
+            losses.append(total)
+    assert all(math.isfinite(loss) for loss in losses)
+    print(json.dumps({"ms_per_iter": statistics.median(seconds[warmup:]) * 1e3, "losses": losses}))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
