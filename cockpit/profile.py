@@ -169,6 +169,8 @@ def _read(path: Path, heir: Source | None = None) -> Source:
         return Source(label, text, tomli.loads(text))
     except tomli.TOMLDecodeError as error:
         raise ProfileError(f"{label}:{error.lineno}:{error.colno}: {error.msg}") from None
+    except ValueError:
+        raise ProfileError(f"{label}: a whole number has thousands of digits; no key takes that") from None
     except RecursionError:
         raise ProfileError(f"{label}: nested too deeply; a profile has sections and keys, no more") from None
 
@@ -197,7 +199,7 @@ def _toml_or_word(key: str, value: str) -> Any:
         parsed = tomli.loads(f"value = {value}")
         if parsed.keys() == {"value"}:
             return parsed["value"]
-    except (tomli.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # not TOML, or a whole number of thousands of digits
         pass
     if value[0] in "\"'[{":
         raise ProfileError(f"--set {shown(key)}: {shown(value)} is not TOML; quote the argument for the shell")

@@ -35,8 +35,8 @@ def prepare_process() -> None:
 def keep_freed_memory() -> bool:
     """Makes glibc keep what is freed instead of giving it back; True where that was possible.
 
-    A step frees and allocates the same tensors again. Given back, each costs page faults the next time: a fifth of a small
-    model's step. All threads share one arena, for the trainer is not the main thread and the others ask for little.
+    A step frees and allocates the same tensors again. Given back, each costs page faults the next time: a fifth of a
+    small model's step. All threads share one arena: the trainer is not the main one, and the others ask for little.
     """
     if sys.platform != "linux":
         return False

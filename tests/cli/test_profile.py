@@ -94,6 +94,11 @@ def test_a_file_an_override_and_a_live_change_say_the_same_words(key: str, value
     assert refusal(DATA, f"optim.{key}={toml}") == f"--set: {live.value}"
 
 
+def test_a_number_of_thousands_of_digits_is_refused() -> None:
+    assert refusal(f"{DATA}[train]\nmax_steps = {'9' * 5000}\n").startswith("demo.toml: a whole number has thousands")
+    assert "train.max_steps must be an integer" in refusal(DATA, f"train.max_steps={'9' * 5000}")
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "-1.0", "0"])
 def test_a_learning_rate_is_a_finite_positive_number(value: str) -> None:
     assert refusal(f"{DATA}[optim]\nlearning_rate = {value}\n").startswith(
