@@ -23,6 +23,7 @@ from cockpit.driver import TerminalDriver
 from cockpit.link.base import Link
 from cockpit.screens.help import HelpScreen
 from cockpit.screens.main import MainScreen
+from cockpit.screens.modal import Box
 from cockpit.screens.prompt import PromptScreen
 from cockpit.screens.quit import QuitChoice, QuitScreen
 from cockpit.screens.reload import ReloadScreen, differences, show
@@ -30,12 +31,14 @@ from cockpit.state import RunState, reduce
 from cockpit.widgets import ink
 from cockpit.widgets.filters import Ascii, Plain, draws_unicode
 from gpt import events as ev
-from gpt.commands import Command, Sample, SetConfig, Stop
+from gpt.commands import Command, Continue, Sample, SetConfig, Stop
 from gpt.config import Profile, flatten
 from gpt.errors import UserError
 
 NUMBERS_EVERY = 0.25
 """Seconds between two changes of the numbers at least; nobody reads faster."""
+BOX_EVERY = 0.5
+"""Seconds between two changes of what an open box says of the run."""
 COST_EVERY = 2.0
 """Seconds between two readings of the screen's own cost."""
 MESSAGE_SECONDS = 10.0
@@ -142,6 +145,8 @@ class CockpitApp(App[QuitChoice]):
         Args:
             force: draw the numbers even if they changed a moment ago.
         """
+        if not self.screen_stack:
+            return False  # the screen is being taken down: what comes now is for whoever follows it
         for event in self.link.drain():
             self.state = reduce(self.state, event)
             self._notice(event)
@@ -155,7 +160,9 @@ class CockpitApp(App[QuitChoice]):
             self._cost_drawn = now
             self._main.keys.cost = self.budget.share
             self._dirty = True
-        if not (self._dirty or force) or self.screen is not self._main:
+        if self.screen is not self._main:
+            return self._show_in_box(now)
+        if not (self._dirty or force):
             return False
         if isinstance(self._driver, TerminalDriver) and self._driver.is_behind:
             return False  # the line is slow: what is drawn later replaces what would be drawn now
@@ -164,6 +171,17 @@ class CockpitApp(App[QuitChoice]):
             self._numbers_drawn = now
         self._dirty = not numbers
         return self._main.show(self.state, numbers=numbers)
+
+    def _show_in_box(self, now: float) -> bool:
+        """Says in the open box what the run does meanwhile; the main screen behind it stands still."""
+        box = self.screen
+        if not isinstance(box, Box) or not box.is_complete or box.shows is self.state:
+            return False
+        if now - self._numbers_drawn < BOX_EVERY:
+            return False
+        self._numbers_drawn = now
+        box.show_run(self.state)
+        return True
 
     def _notice(self, event: ev.Event) -> None:
         """Says what a command led to, and keeps the settings up to date."""
@@ -214,13 +232,17 @@ class CockpitApp(App[QuitChoice]):
         self.budget.hurry()
         self.frame(force=True)
 
+    def _open(self, box: Box[Any], then: Callable[[Any], None]) -> None:
+        box.shows = self.state
+        self.push_screen(box, then)
+
     def do_sample(self) -> None:
         """Asks for a prompt and sends it."""
         settings = self.link.profile.sample
         asked = {name: self.settings[f"sample.{name}"] for name in ("temperature", "top_k", "max_new_tokens")}
         prompts = self.settings["sample.prompts"] or settings.prompts
         prompt = self._prompt if self._prompt is not None else prompts[0]
-        self.push_screen(PromptScreen(prompt, **asked), self._sample)
+        self._open(PromptScreen(prompt, **asked), self._sample)
 
     def _sample(self, prompt: str | None) -> None:
         if prompt is not None:
@@ -253,7 +275,7 @@ class CockpitApp(App[QuitChoice]):
                 )
             self.frame(force=True)
 
-        self.push_screen(ReloadScreen(changes, self.link.profile.name), apply)
+        self._open(ReloadScreen(changes, self.link.profile.name), apply)
 
     def do_switch_pane(self) -> None:
         """Brings the other one of sample and log to the front."""
@@ -261,7 +283,7 @@ class CockpitApp(App[QuitChoice]):
 
     def do_help(self) -> None:
         """Opens the help."""
-        self.push_screen(HelpScreen(), lambda _: self._back())
+        self._open(HelpScreen(), lambda _: self._back())
 
     def do_palette(self) -> None:
         """Opens the palette."""
@@ -272,7 +294,7 @@ class CockpitApp(App[QuitChoice]):
         self.do_quit()
 
     def action_help_quit(self) -> None:
-        """ctrl+c does what q does."""
+        """ctrl+c does what q does; a second one, in the box that this opens, saves and stops."""
         self.do_quit()
 
     def do_quit(self) -> None:
@@ -280,7 +302,7 @@ class CockpitApp(App[QuitChoice]):
         if self.state.is_final or not self.link.alive:
             self.exit(None)
         elif not isinstance(self.screen, QuitScreen):
-            self.push_screen(QuitScreen(), self._leave)
+            self._open(QuitScreen(), self._leave)
 
     def _leave(self, choice: QuitChoice | None) -> None:
         if choice is None:
@@ -288,6 +310,8 @@ class CockpitApp(App[QuitChoice]):
             return
         if choice != "detach":
             self.send(Stop(save=choice == "stop"))
+        elif self.state.state == "paused":
+            self.send(Continue())  # without a screen nobody could
         self.exit(choice)
 
     def _back(self) -> None:

@@ -90,6 +90,8 @@ def _show_screen(link: LocalLink, loaded: Loaded, outside: IO[str], signals: _Si
     with screen_on_terminal(outside), signals.installed():
         choice = app.run()
         signals.app = None
+    for number in (signal.SIGTSTP, signal.SIGCONT):  # Textual's own stay behind, and abort where it is gone
+        signal.signal(number, signal.SIG_DFL)
     link.start()  # where the screen went before its first frame
     if app.return_code:  # the screen can die, the run goes on; Textual has written why into console.log
         outside.write("gpt-cockpit: the screen failed and is gone; the run goes on (ctrl+c saves and stops it)\n")

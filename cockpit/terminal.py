@@ -29,7 +29,7 @@ RESET = (
 def is_interactive() -> bool:
     """True where there is a terminal to draw on and to read keys from."""
     try:
-        return os.isatty(0) and os.isatty(2) and os.isatty(1)
+        return os.isatty(0) and os.isatty(1)
     except OSError:
         return False
 

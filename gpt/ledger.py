@@ -30,6 +30,8 @@ class TimeLedger:
         self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
         for key, value in (seconds or {}).items():
             self.seconds[key if key in self.seconds else "other"] += value
+        self.carries_over = bool(seconds)
+        """Whether it was given the totals of an earlier session."""
         self._clock = clock
         self._phase = phase
         self._since = clock()

@@ -24,7 +24,7 @@ from gpt import events as ev
 from gpt.commands import Command
 from gpt.config import Profile, as_toml, fixed_reason, flatten, replace
 from gpt.data import Dataset, open_dataset
-from gpt.device import Device, choose
+from gpt.device import Device, choose, dtype_of, measure_matmul
 from gpt.errors import CheckpointError, ProfileError, UserError
 from gpt.evaluate import Evaluator, finite
 from gpt.exactness import environment, reasons_against
@@ -112,6 +112,7 @@ class Trainer:
     def _set_up(self) -> None:
         self._state("starting", "looking at the device")
         self.device: Device = choose(self.profile)
+        self._peak_flops, self._peak_too_low = self.device.peak_flops, False
         self._log("info", f"compile {'on' if self.device.compile else 'off'}: {self.device.compile_reason}")
         self._state("starting", "opening the data")
         with self.ledger.during("data"):
@@ -165,11 +166,14 @@ class Trainer:
             return
         tokens = self.profile.tokens_per_step
         per_second = tokens / result.seconds if result.seconds > 0 else 0.0
+        share = mfu(self.flops_per_token, tokens, result.seconds, self.peak_flops)
+        if share is not None and share > 1 and self.device.peak_source == "measured":
+            share, self._peak_too_low = None, True
         self.emit(ev.StepDone(
             step=result.step, loss=finite(result.loss), lr=result.lr, grad_norm=finite(result.grad_norm),
             ms=result.seconds * 1e3, data_ms=result.data_seconds * 1e3,
             tokens=self._tokens_at(result.step), tokens_per_s=per_second,
-            mfu=mfu(self.flops_per_token, tokens, result.seconds, self.peak_flops),
+            mfu=share,
         ))  # fmt: skip
 
     def _tokens_at(self, step: int) -> int:
@@ -184,7 +188,16 @@ class Trainer:
     def peak_flops(self) -> float | None:
         """The profile's peak where it gives one (it may change live), else the device's."""
         tflops = self.profile.device.peak_tflops
-        return tflops * 1e12 if tflops else self.device.peak_flops
+        return tflops * 1e12 if tflops else self._peak_flops
+
+    def _maybe_measure_peak(self) -> None:
+        """Measures the peak again where a step beat it: something else had the machine at the first measurement."""
+        if self._peak_too_low:
+            self._peak_too_low = False
+            with self.ledger.during("other"):
+                peak = measure_matmul(self.device.torch_device, dtype_of(self.device.dtype))
+            self._peak_flops = max(peak, self._peak_flops or 0.0)
+            self._log("info", f"measured the peak again: {self._peak_flops / 1e12:.3g} TFLOP/s")
 
     # -- commands ---------------------------------------------------------------------------------------------------
 
@@ -285,6 +298,7 @@ class Trainer:
         if self.evaluator.step == self.step:
             return  # nothing has changed since
         with self._doing("evaluating", "evaluate"):
+            self._maybe_measure_peak()
             best = self.evaluator.evaluate(self.step, self.snapshot.forward, self.profile, self._tick)
         if best and self.step and self.profile.checkpoint.best:
             self._save("best", best=True)
@@ -341,8 +355,9 @@ class Trainer:
         self.evaluator.restore(state["evaluation"])
         self.samples, self.config_log = state["samples"], state["config_log"]
         self.saver.resumed_at(self.step)
-        for phase, seconds in state["ledger"].items():
-            self.ledger.seconds[phase if phase in self.ledger.seconds else "other"] += seconds
+        if not self.ledger.carries_over:  # whoever made it knows of the seconds after this checkpoint too
+            for phase, seconds in state["ledger"].items():
+                self.ledger.seconds[phase if phase in self.ledger.seconds else "other"] += seconds
         why = reasons_against(state, self.profile, self.device, self.data.fingerprint)
         return ev.Resumed(step=self.step, exact=not why, why="; ".join(why))
 

@@ -11,7 +11,7 @@ from cockpit.runs import Run
 from cockpit.telemetry import ConsoleTail, Telemetry
 from gpt.commands import Command
 from gpt.config import Profile
-from gpt.events import Event, Failed, RunStarted, StateChanged
+from gpt.events import Event, Failed, LedgerUpdated, RunStarted, StateChanged
 from gpt.ledger import TimeLedger
 
 METER_SECONDS = 1.0
@@ -93,7 +93,10 @@ class LocalLink:
         ledger = TimeLedger("startup")
         try:
             if self._resume:
-                self._events.extend(self._folder.read_events())
+                earlier = list(self._folder.read_events())
+                self._events.extend(earlier)
+                ledgers = [event.seconds for event in earlier if isinstance(event, LedgerUpdated)]
+                ledger = TimeLedger("startup", seconds=ledgers[-1] if ledgers else None)
             from gpt.trainer import Trainer  # imports torch: after the first frame
 
             trainer = Trainer(self.profile, self.run_dir, self._emit, resume=self._resume, ledger=ledger)

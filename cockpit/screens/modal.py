@@ -12,7 +12,9 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Static
 
+from cockpit.state import RunState
 from cockpit.widgets import ink
+from cockpit.widgets.header import state_style
 from cockpit.widgets.rows import Piece
 
 Result = TypeVar("Result")
@@ -31,6 +33,12 @@ def hints(*keys: tuple[str, str]) -> Text:
     return text(*parts)
 
 
+def run_line(state: RunState) -> Text:
+    """What a run does and how far it is, in a few words."""
+    total = f" / {state.max_steps:,}" if state.max_steps is not None else ""
+    return text((f" {state.state.upper()} ", state_style(state.state)), (f"  step {state.step:,}{total}", ink.DIM))
+
+
 class Box(ModalScreen[Result]):
     """A titled box in the middle of the screen. Escape closes it with None."""
 
@@ -43,17 +51,30 @@ class Box(ModalScreen[Result]):
     def __init__(self, title: str, foot: Text) -> None:
         super().__init__()
         self._title, self._foot = title, foot
+        self.shows: RunState | None = None
+        """The state that is shown; set before the box is opened, and by `show_run`."""
+        self.is_complete = False
+        """True once all its parts are there."""
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
             yield Static(text((self._title, ink.BRIGHT)), id="box-title")
+            yield Static(run_line(self.shows) if self.shows else "", id="box-run")
             with VerticalScroll(id="box-body", can_focus=False):
                 yield from self.body()
             yield Static(self._foot, id="box-foot")
 
+    def on_mount(self) -> None:
+        self.is_complete = True
+
     def on_resize(self) -> None:
         """Leaves room for title and last line, whatever the size."""
-        self.query_one("#box-body").styles.max_height = max(1, self.app.size.height - 6)
+        self.query_one("#box-body").styles.max_height = max(1, self.app.size.height - 8)
+
+    def show_run(self, state: RunState) -> None:
+        """Says what the run behind the box is doing; it goes on while the box is open."""
+        self.shows = state
+        self.query_one("#box-run", Static).update(run_line(state))
 
     def action_close(self) -> None:
         """Closes the box; nothing happens."""

@@ -20,11 +20,18 @@ class PromptEditor(TextArea):
     class Sent(Message):
         """Enter was pressed."""
 
+    class Left(Message):
+        """Escape was pressed."""
+
     async def _on_key(self, event: events.Key) -> None:
         if event.key == "enter":
             event.stop()
             event.prevent_default()
             self.post_message(self.Sent())
+        elif event.key == "escape":  # which a text area takes for itself
+            event.stop()
+            event.prevent_default()
+            self.post_message(self.Left())
         elif event.key in ("ctrl+j", "shift+enter", "alt+enter"):
             event.stop()
             event.prevent_default()
@@ -59,6 +66,9 @@ class PromptScreen(Box[str]):
         editor = self.query_one(PromptEditor)
         editor.focus()
         editor.move_cursor(editor.document.end)
+
+    def on_prompt_editor_left(self) -> None:
+        self.dismiss(None)
 
     def on_prompt_editor_sent(self) -> None:
         self.dismiss(self.query_one(PromptEditor).text)

@@ -31,6 +31,7 @@ class QuitScreen(Box[QuitChoice]):
         ("up,k", "move(-1)", "up"),
         ("down,j,tab", "move(1)", "down"),
         ("enter,space", "choose", "choose"),
+        ("ctrl+c", "pick(0)", "save and stop"),
         *[(key, f"pick({number})", words) for number, (key, _, words, _) in enumerate(CHOICES)],
     ]
 

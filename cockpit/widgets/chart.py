@@ -82,6 +82,11 @@ def draw(state: RunState, width: int, height: int) -> list[Strip]:
     cells, plot_rows = width - AXIS, height - 2
     if cells < 4 or plot_rows < 1:
         return [Strip.blank(width)] * max(0, height)
+    if not len(state.loss) and not len(state.val_loss):
+        waiting = "no step yet" if state.is_final else "waiting for the first step"
+        rows = [Strip.blank(width)] * height
+        rows[height // 2] = row(width, [(f"{waiting:^{width}}", ink.DIM)])
+        return rows
     x0, x1 = step_range(state)
     low, high = plot.joined(*plot.envelope(state.loss.x, state.loss.y, x0, x1, 2 * cells))
     smooth = plot.line(state.smoothed_loss.x, state.smoothed_loss.y, x0, x1, 2 * cells)

@@ -91,8 +91,34 @@ async def test_edited_prompt_is_sent_and_offered_again() -> None:
     assert link.sent == [do.Sample(prompt="def main(x\ny")] * 2
 
 
-async def test_escape_in_the_prompt_sends_nothing() -> None:
-    assert await sent_by("s", "escape") == []
+async def test_escape_closes_the_prompt_and_sends_nothing() -> None:
+    link = FakeLink(story())
+    shown = await press(still_app(link), "s", "escape")
+    assert "Continue this" not in shown
+    assert link.sent == []
+
+
+async def test_an_open_box_says_what_the_run_does_meanwhile() -> None:
+    link = FakeLink(story())
+    app = still_app(link)
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("s")
+        await pilot.pause()
+        link.deliver(ev.StateChanged(state="evaluating", step=1))
+        app._numbers_drawn = -10.0
+        app.frame(force=True)
+        await pilot.pause()
+        assert "EVALUATING" in str(app.screen.query_one("#box-run").render())
+
+
+async def test_leaving_a_paused_run_to_itself_lets_it_go_on() -> None:
+    link = FakeLink([*story(), ev.Paused(step=1), ev.StateChanged(state="paused", step=1)])
+    await press(still_app(link), "q", "d")
+    assert link.sent == [do.Continue()]
+
+
+async def test_a_second_ctrl_c_saves_and_stops() -> None:
+    assert await sent_by("ctrl+c", "ctrl+c") == [do.Stop(save=True)]
 
 
 async def test_keys_typed_into_the_prompt_do_nothing_else() -> None:

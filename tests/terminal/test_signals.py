@@ -52,6 +52,21 @@ def test_when_the_terminal_goes_the_run_goes_on_to_its_end(start: Start) -> None
     assert steps == list(range(1, 1501))
 
 
+def test_a_detached_run_outlives_its_terminal(start: Start) -> None:
+    """A closing terminal sends SIGHUP and then SIGCONT; neither may end a run whose screen was left on purpose."""
+    cockpit = start("sums.toml", "--set", "train.max_steps=2500")
+    cockpit.wait_event(ev.StepDone, step=3)
+    cockpit.press("q")
+    cockpit.wait_for("without a screen")
+    cockpit.press("d")
+    cockpit.wait_until(lambda: b"\x1b[?1049l" in cockpit.raw, "the alternate screen is left")
+    cockpit.wait_for("step")
+    cockpit.process.send_signal(signal.SIGHUP)
+    cockpit.process.send_signal(signal.SIGCONT)
+    assert cockpit.wait_exit() == 0
+    assert cockpit.wait_event(ev.Finished).reason == "max_steps"
+
+
 def test_a_screen_that_crashes_leaves_the_run_going(start: Start, desk: Path) -> None:
     """Drawing is made to fail from the fifth step on."""
     (desk / "sitecustomize.py").write_text(
