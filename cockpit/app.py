@@ -186,6 +186,8 @@ class CockpitApp(App[QuitChoice]):
     def _notice(self, event: ev.Event) -> None:
         """Says what a command led to, and keeps the settings up to date."""
         match event:
+            case ev.RunStarted():  # what an earlier sitting changed is in the link's profile already
+                self.settings = flatten(self.link.profile)
             case ev.ConfigChanged():
                 self.settings[event.key] = _value(event.new)
                 self.say(f"{event.key} is {event.new} from step {event.step + 1:,} on")

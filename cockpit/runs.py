@@ -58,10 +58,11 @@ class Run:
             runs_dir.mkdir(parents=True, exist_ok=True)
             path = _claim(runs_dir / name) if name else _claim_any(runs_dir, profile_name)
             if path is None:
-                raise RunError(
-                    f"run {name} exists in {shown(runs_dir)}; go on with it by --resume --run {name}, "
-                    "or give another name to --run"
-                )
+                there = cls(runs_dir / str(name))
+                go_on = f"go on with it by --resume --run {name}"
+                if there.checkpoint_time() is None and not there.in_use:
+                    go_on = f"it has no checkpoint to go on from: delete {shown(there.path)}"
+                raise RunError(f"run {name} exists in {shown(runs_dir)}; {go_on}, or give another name to --run")
             run = cls(path)
             run._made_parent = new_folder
             run.checkpoints_path.mkdir(mode=0o700)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -56,43 +56,51 @@ def run(loaded: Loaded, *, run_name: str | None, runs_dir: Path, resume: bool, h
         if not sitting:
             folder.write_profile(loaded.text)
             folder.write_facts(_facts(loaded, folder))
+        else:
+            folder.write_facts(folder.read_facts() | {"file_settings": _file_settings(loaded)})
         link = LocalLink(folder, profile, resume=sitting.checkpoint if sitting else None)
-        code = _sit(link, profile, loaded, folder, headless)
+
+        def reload_profile() -> Profile:
+            again = profiles.load(loaded.path, loaded.overrides)
+            return _resumed_profile(again, sitting.file_then, sitting.at_checkpoint) if sitting else again.profile
+
+        code = _sit(link, profile, reload_profile, folder, headless)
         if link.failure and link.failure.user_error and not sitting:
             folder.discard()
     return code
 
 
-def _sit(link: LocalLink, profile: Profile, loaded: Loaded, folder: Run, headless: bool) -> int:
+def _sit(link: LocalLink, profile: Profile, reload_profile: Callable[[], Profile], folder: Run, headless: bool) -> int:
     """Runs the trainer behind a screen, without one, or first the one and then the other."""
     with captured_console(folder.console_path) as outside:
         signals = _Signals(link)
         state, goes_on = RunState(max_steps=profile.train.max_steps), True
-        if not headless:
-            state, goes_on = _show_screen(link, loaded, outside, signals)
         with signals.installed():
-            if headless:
-                link.start()
+            if not headless:
+                state, goes_on = _show_screen(link, reload_profile, outside, signals)
+            began = time.time()
+            link.start()
             reporter = HeadlessReporter(profile, stream=outside, run=folder)
             reporter.state = state
-            _follow(link, reporter, silently=not goes_on)
-        link.close()
+            _follow(link, reporter, since=began if headless else 0.0, silently=not goes_on)
+            link.close()
         if link.crash:
             traceback.print_exception(link.crash)  # into console.log
     return _report_end(link, folder, signals)
 
 
-def _show_screen(link: LocalLink, loaded: Loaded, outside: IO[str], signals: _Signals) -> tuple[RunState, bool]:
+def _show_screen(
+    link: LocalLink, reload_profile: Callable[[], Profile], outside: IO[str], signals: _Signals
+) -> tuple[RunState, bool]:
     """Shows the screen until its pilot leaves; returns what it knew, and whether the run is to be followed in lines."""
     from cockpit.app import CockpitApp
 
-    app = signals.app = CockpitApp(link, reload_profile=lambda: profiles.load(loaded.path, loaded.overrides).profile)
-    with screen_on_terminal(outside), signals.installed():
+    app = signals.app = CockpitApp(link, reload_profile=reload_profile)
+    with screen_on_terminal(outside):
         choice = app.run()
         signals.app = None
     for number in (signal.SIGTSTP, signal.SIGCONT):  # Textual's own stay behind, and abort where it is gone
         signal.signal(number, signal.SIG_DFL)
-    link.start()  # where the screen went before its first frame
     if app.return_code:  # the screen can die, the run goes on; Textual has written why into console.log
         outside.write("gpt-cockpit: the screen failed and is gone; the run goes on (ctrl+c saves and stops it)\n")
         choice = "detach"
@@ -102,17 +110,18 @@ def _show_screen(link: LocalLink, loaded: Loaded, outside: IO[str], signals: _Si
     return app.state, choice == "detach"
 
 
-def _follow(link: LocalLink, reporter: HeadlessReporter, *, silently: bool) -> None:
+def _follow(link: LocalLink, reporter: HeadlessReporter, *, since: float, silently: bool) -> None:
     """Takes in events until the trainer has ended, then prints what was reached.
 
     Args:
+        since: Unix time before which events are those of earlier sittings: taken in, not printed again.
         silently: print nothing before the end.
     """
     ended = False
     while not ended:
         ended = link.join(POLL_SECONDS)
         for event in link.drain():
-            if silently:
+            if silently or event.time < since:
                 reporter.state = reduce(reporter.state, event)
                 continue
             with suppress(OSError):  # whoever read our output is gone; the run goes on
@@ -172,6 +181,9 @@ class _Sitting(msgspec.Struct, frozen=True):
     folder: Run
     checkpoint: Path
     profile: Profile
+    at_checkpoint: Profile
+    file_then: dict[str, Any]
+    """What the profile's file said when the run was last started or resumed, by dotted key."""
 
 
 def _resume(loaded: Loaded, run_name: str | None, runs_dir: Path) -> _Sitting:
@@ -182,36 +194,33 @@ def _resume(loaded: Loaded, run_name: str | None, runs_dir: Path) -> _Sitting:
     path, state, complaints = checkpoint.newest(folder.checkpoints_path)
     for complaint in complaints:
         _complain(f"passed over {clean_line(complaint)}")
-    profile = _resumed_profile(loaded, folder, state)
+    try:
+        at_checkpoint = msgspec.convert(state["profile"], Profile)
+    except msgspec.ValidationError as error:
+        raise CheckpointError(
+            f"{path}: its settings are not readable ({error}); use the program that wrote it"
+        ) from None
+    file_then: dict[str, Any] = folder.read_facts().get("file_settings", {})
+    profile = _resumed_profile(loaded, file_then, at_checkpoint)
     wanted = {key: getattr(profile.model, key) for key in state["model"]}
     difference = checkpoint.shape_difference(state["model"], {k: v for k, v in wanted.items() if v is not None})
     if difference:
         raise CheckpointError(
             f"{path} holds another shape: {difference}; resume with its own profile, or start a new run"
         )
-    return _Sitting(folder, path, profile)
+    return _Sitting(folder, path, profile, at_checkpoint, file_then)
 
 
-def _resumed_profile(loaded: Loaded, folder: Run, state: dict[str, Any]) -> Profile:
-    """The settings in force at the checkpoint, with what its pilot has since edited in the file or asked for by --set.
+def _resumed_profile(loaded: Loaded, file_then: dict[str, Any], at_checkpoint: Profile) -> Profile:
+    """The settings in force at the checkpoint, with what its pilot has since edited in the file or asks for by --set.
 
     So a run started or changed with other settings than the file's goes on with those, without naming them again.
     """
-    try:
-        at_checkpoint = msgspec.convert(state["profile"], Profile)
-    except msgspec.ValidationError as error:
-        raise CheckpointError(
-            f"{folder.path}: its settings are not readable ({error}); use the program that wrote it"
-        ) from None
-    file_then: dict[str, Any] = folder.read_facts().get("file_settings", {})
     file_now, asked = _file_settings(loaded), flatten(loaded.profile)
+    named = {override.split("=", 1)[0].strip() for override in loaded.overrides}
+    overridden = {key for key in asked if key in named or asked[key] != file_now.get(key)}
     changes = {key: value for key, value in file_now.items() if key in file_then and value != file_then[key]}
-    changes |= {key: asked[key] for key in _overridden(loaded) if key in asked}
-    return replace(at_checkpoint, changes)
-
-
-def _overridden(loaded: Loaded) -> list[str]:
-    return [override.split("=", 1)[0].strip() for override in loaded.overrides]
+    return replace(at_checkpoint, changes | {key: asked[key] for key in overridden})
 
 
 def _file_settings(loaded: Loaded) -> dict[str, Any]:

@@ -92,5 +92,5 @@ def _modes_restored(outside: IO[str]) -> Iterator[None]:
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # None where the descriptor was closed
             stream.flush()

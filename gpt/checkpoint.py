@@ -10,6 +10,7 @@ recognised. The links
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ FORMAT = 1
 """Version of the layout described above."""
 
 _STATE = "state.json"
+_REPLACED = ".replaced"
 
 
 def folder_name(step: int) -> str:
@@ -41,17 +43,22 @@ def write(parent: Path, step: int, files: Mapping[str, Mapping[str, Any]], state
 
     Raises OSError where the disk refuses; whatever was there before is then untouched.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     parent.mkdir(parents=True, exist_ok=True)
     place = parent / folder_name(step)
     draft = parent / f".{place.name}.{os.getpid()}.tmp"
     try:
+        shutil.rmtree(draft, ignore_errors=True)  # of a process with our number that was killed: containers repeat them
         draft.mkdir()
         hashes = {}
         for name, tensors in files.items():
             path = draft / f"{name}.safetensors"
-            save_file(dict(tensors), path)
+            try:
+                save_file(dict(tensors), path)
+            except SafetensorError as error:  # how it reports a disk that refuses
+                raise OSError(errno.EIO, str(error).removeprefix("I/O error: ")) from None
             hashes[path.name] = _make_durable(path)
         document = {"format": FORMAT, "step": step, "files": hashes, **state}
         document["sha256"] = _document_hash(document)
@@ -83,7 +90,11 @@ def prune(parent: Path, keep: int) -> list[Path]:
     Drafts that killed savers left go too.
     """
     safe = {(parent / name).resolve() for name in ("latest", "best")}
-    doomed = [path for path in list_newest_first(parent)[keep:] if path.resolve() not in safe]
+    whole = [path for path in list_newest_first(parent) if not path.name.endswith(_REPLACED)]
+    doomed = [path for path in whole[keep:] if path.resolve() not in safe]
+    doomed += [
+        path.with_name(path.name + _REPLACED) for path in whole if path.with_name(path.name + _REPLACED).exists()
+    ]
     drafts = [path for path in parent.glob(".step-*.tmp") if not _belongs_to_live_process(path)]
     for path in doomed + drafts:
         shutil.rmtree(path, ignore_errors=True)
@@ -91,10 +102,11 @@ def prune(parent: Path, keep: int) -> list[Path]:
 
 
 def list_newest_first(parent: Path) -> list[Path]:
-    """The folders of all checkpoints, the highest step first, not verified."""
+    """The folders of all checkpoints, the highest step first, not verified; of two of a step the newer one first."""
     if not parent.is_dir():
         return []
-    return sorted((p for p in parent.iterdir() if p.name.startswith("step-") and p.is_dir()), reverse=True)
+    folders = [path for path in parent.iterdir() if path.name.startswith("step-") and path.is_dir()]
+    return sorted(folders, key=lambda p: (p.name.removesuffix(_REPLACED), not p.name.endswith(_REPLACED)), reverse=True)
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -191,7 +203,7 @@ def _moved_aside(place: Path) -> Iterator[None]:
     if not place.exists():
         yield
         return
-    aside = place.with_name(f".{place.name}.{os.getpid()}.old.tmp")
+    aside = place.with_name(place.name + _REPLACED)  # still a checkpoint, should we be killed in between
     shutil.rmtree(aside, ignore_errors=True)
     place.rename(aside)
     try:

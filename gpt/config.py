@@ -65,7 +65,7 @@ class TrainConfig(Section, frozen=True, kw_only=True):
     """[train]: how long, in what portions, on what."""
 
     max_steps: PositiveInt = 5000
-    micro_batch_size: PositiveInt = 12
+    micro_batch_size: Annotated[int, Meta(ge=1, le=65536)] = 12
     """Sequences in one forward and backward pass."""
     grad_accum_steps: PositiveInt | None = None
     """Micro-steps in a step; None: 1, or what tokens_per_step needs."""
@@ -77,7 +77,7 @@ class TrainConfig(Section, frozen=True, kw_only=True):
     """Batches per split in one evaluation."""
     log_interval: PositiveInt = 10
     """Steps between printed lines."""
-    seed: NaturalInt = 1337
+    seed: Annotated[int, Meta(ge=0, le=10**9)] = 1337
     device: str = "auto"
     """`auto`, `cpu`, `mps`, `cuda` or `cuda:N`."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -129,7 +129,7 @@ class SampleConfig(Section, frozen=True, kw_only=True):
     top_k: NaturalInt = 200
     """Choose among the k likeliest tokens; 0: among all."""
     max_new_tokens: PositiveInt = 200
-    seed: NaturalInt = 1
+    seed: Annotated[int, Meta(ge=0, le=10**9)] = 1
 
 
 class ScreenConfig(Section, frozen=True, kw_only=True):

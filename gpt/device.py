@@ -76,6 +76,8 @@ def choose(profile: Profile) -> Device:
     """
     train = profile.train
     device = _torch_device(train.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # of this thread: streams, events and meters are then this card's
     if device.type == "cpu":
         torch.set_num_threads(train.threads or usable_cores())
         torch.set_flush_denormal(True)

@@ -11,8 +11,15 @@ import torch
 from gpt.config import Profile
 from gpt.device import Device
 
-_TRAIN_KEYS = {"max_steps", "micro_batch_size", "grad_accum_steps", "tokens_per_step", "seed"}
-"""Settings of [train] that can change the weights; what the device makes of the others is in `environment`."""
+_HARMLESS = {
+    "name", "description", "expected_parameters", "checkpoint", "sample", "screen",
+    "device.peak_tflops",
+    "data.input", "data.dir", "data.name", "data.tokenizer", "data.val_fraction",
+    "train.eval_interval", "train.eval_steps", "train.log_interval",
+    "train.device", "train.dtype", "train.compile", "train.threads",
+}  # fmt: skip
+"""Settings, and sections, that cannot change the weights. The data is compared by its tokens, and what becomes of
+device, dtype, compile and threads is in `environment`. A key that is not here counts."""
 
 
 def environment(device: Device) -> dict[str, Any]:
@@ -25,11 +32,13 @@ def environment(device: Device) -> dict[str, Any]:
 
 def reasons_against(state: dict[str, Any], profile: Profile, device: Device, data_fingerprint: str) -> list[str]:
     """Why going on from a checkpoint with `state` is not exact; empty where it is."""
-    there, here = state["profile"], msgspec.to_builtins(profile)
-    pairs = _differences(there, here) + _differences(state["environment"], environment(device))
+    pairs = _differences(state["profile"], msgspec.to_builtins(profile))
+    pairs += [pair for pair in _differences(state["environment"], environment(device)) if pair[0] != "python"]
     why = [f"{key} {old} → {new}" for key, old, new in pairs if _matters(key)]
     if state["data_fingerprint"] != data_fingerprint:
         why.append("the data is not the same")
+    if device.type != "cpu":
+        why.append("a GPU's kernels are not promised to repeat their bits")
     return why
 
 
@@ -45,8 +54,4 @@ def _differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") 
 
 
 def _matters(key: str) -> bool:
-    """Whether a setting, or a part of the environment, can change the weights."""
-    section, dot, inner = key.partition(".")
-    if not dot:
-        return section not in ("name", "description", "expected_parameters", "python")
-    return section in ("model", "optim") or (section == "train" and inner in _TRAIN_KEYS)
+    return key not in _HARMLESS and key.partition(".")[0] not in _HARMLESS

@@ -11,6 +11,7 @@ import torch
 from gpt.commands import Sample
 from gpt.config import SampleConfig
 from gpt.device import Device
+from gpt.errors import DataError
 from gpt.events import Event, LogLine, SampleDone, SampleStarted, SampleText
 from gpt.generate import generate
 from gpt.model import GPT
@@ -45,13 +46,13 @@ def draw_sample(
     emit(SampleStarted(sample=number, step=step, prompt=prompt))
     start = sent = time.perf_counter()
     decoder, text, waiting, count = StreamDecoder(tokenizer), "", "", 0
-    tokens: Iterator[int] = generate(
-        model, tokenizer.encode(prompt, errors="drop").tolist(),
-        max_new_tokens=_first(command.max_new_tokens, settings.max_new_tokens),
-        temperature=_first(command.temperature, settings.temperature), top_k=_first(command.top_k, settings.top_k),
-        generator=generator, vocab_size=tokenizer.vocab_size,
-    )  # fmt: skip
     try:
+        tokens: Iterator[int] = generate(
+            model, tokenizer.encode(prompt, errors="drop").tolist(),
+            max_new_tokens=_first(command.max_new_tokens, settings.max_new_tokens),
+            temperature=_first(command.temperature, settings.temperature), top_k=_first(command.top_k, settings.top_k),
+            generator=generator, vocab_size=tokenizer.vocab_size,
+        )  # fmt: skip
         with device.autocast():
             for token in tokens:
                 count += 1
@@ -61,7 +62,8 @@ def draw_sample(
                     text, waiting, sent = text + waiting, "", time.perf_counter()
                 if not go_on():
                     break
-    except FloatingPointError as error:  # a model that has diverged cannot speak, but its pilot may still mend the run
+    except (FloatingPointError, DataError) as error:
+        # A model that has diverged cannot speak, nor one whose vocabulary is not at hand; training goes on.
         emit(LogLine(level="warning", text=f"sample {number} broke off: {error}"))
     emit(SampleDone(
         sample=number, step=step, prompt=prompt, text=text + waiting + decoder.flush(), tokens=count,

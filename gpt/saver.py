@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,37 +24,45 @@ class Saver:
 
     def __init__(self, parent: Path, emit: Callable[[Event], None]) -> None:
         self._parent, self._emit = parent, emit
-        self._saved_step: int | None = None
+        self._saved: tuple[int, str] | None = None
 
-    def resumed_at(self, step: int) -> None:
-        """Notes that this step's checkpoint is on disk already."""
-        self._saved_step = step
+    def resumed_at(self, step: int, document: dict[str, Any]) -> None:
+        """Notes that this step's checkpoint is on disk already, with what `document` says."""
+        self._saved = (step, _essence(document))
 
     def save(
         self, step: int, tensors: Callable[[], dict[str, dict[str, torch.Tensor]]], document: dict[str, Any],
-        *, keep: int, reason: str, best: bool,
+        *, keep: int | None, reason: str, best: bool,
     ) -> bool:  # fmt: skip
-        """Writes a checkpoint of `step`, moves the links and deletes what is too many.
+        """Writes a checkpoint of `step`, moves the links and deletes what is more than `keep` (None: deletes nothing).
 
-        Nothing is written twice: a step that lies on disk already is only pointed at, unless its pilot asked for it.
+        Nothing is written twice: a step that lies on disk already is written again only where something beside the
+        weights has changed since (a setting, an evaluation, a sample), or where its pilot asked for it.
 
         Returns False, having said so, where the disk refused; the checkpoints before are then untouched.
         """
         start, size = time.perf_counter(), 0
-        write = self._saved_step != step or reason == "asked"
+        saved = (step, _essence(document))
+        write = self._saved != saved or reason == "asked"
         try:
             if write:
                 size = checkpoint.write(self._parent, step, tensors(), document)
                 checkpoint.point(self._parent, "latest", step)
             if best:
                 checkpoint.point(self._parent, "best", step)
-            checkpoint.prune(self._parent, keep)
+            if keep is not None:
+                checkpoint.prune(self._parent, keep)
         except OSError as error:
             self._emit(CheckpointFailed(step=step, error=f"{error.strerror or error}; training goes on"))
             return False
-        self._saved_step = step
+        self._saved = saved
         if write:
             path = f"checkpoints/{checkpoint.folder_name(step)}"
             seconds = time.perf_counter() - start
             self._emit(CheckpointSaved(step=step, path=path, size=size, seconds=seconds, reason=reason, best=best))
         return True
+
+
+def _essence(document: dict[str, Any]) -> str:
+    """What a checkpoint says beside its tensors; the clock, which always goes on, left out."""
+    return json.dumps({key: value for key, value in document.items() if key != "ledger"}, sort_keys=True)

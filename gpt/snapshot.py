@@ -40,6 +40,7 @@ class Snapshot:
             vocab_size,
         )
         self.optimizer, self.scaler = stepper.optimizer, stepper.scaler
+        self._betas = self.optimizer.param_groups[0]["betas"]
         self.sequences = 0
         self._generators: dict[str, torch.Tensor] = {}
 
@@ -87,6 +88,8 @@ class Snapshot:
             self.optimizer.load_state_dict({"state": entries, "param_groups": state["optimizer_groups"]})
         except ValueError as error:
             raise CheckpointError(f"{path}: its optimizer state does not fit this model ({error})") from None
+        for group in self.optimizer.param_groups:  # loading brings the old ones back
+            group["betas"] = self._betas
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         self.sequences = state["sequences"]

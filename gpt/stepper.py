@@ -61,16 +61,19 @@ class Stepper:
         self.accum = profile.grad_accum_steps
         self.block_size = profile.model.block_size
         self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.is_updating = False
+        """True while the weights are between two steps; after an error then they are not to be saved."""
         self._queued: _Queued | None = None
 
     def take(
         self, step: int, sequence: int, *, lr: float, weight_decay: float, grad_clip: float,
-        between: Callable[[], bool],
+        between: Callable[[], bool], interrupted: Callable[[], bool] = lambda: False,
     ) -> StepResult | None:  # fmt: skip
         """Takes step number `step` (from 1) on the sequences from number `sequence` on.
 
         Args:
             between: called between micro-steps; False abandons the step: no weight has changed then.
+            interrupted: whether `between` will do more than look.
 
         Returns the newest result that is to be had without waiting: this step's on a CPU, the one before on a GPU.
 
@@ -81,6 +84,8 @@ class Stepper:
         queued = _Queued(step, lr, self.device)
         total: torch.Tensor | None = None
         for micro_step in range(self.accum):
+            if micro_step and interrupted():
+                self.device.synchronize()  # or the wait for our own kernels would count as time away from the step
             if micro_step and not queued.pause_while(between):
                 self.optimizer.zero_grad(set_to_none=True)
                 raise Abandoned
@@ -116,6 +121,7 @@ class Stepper:
 
     def update(self, grad_clip: float) -> torch.Tensor:
         """Clips, updates the weights and clears the gradient; returns the gradient norm before clipping."""
+        self.is_updating = True
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
         norm = clip_grad_norm(self.parameters, grad_clip)
@@ -125,6 +131,7 @@ class Stepper:
         else:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self.is_updating = False
         return norm
 
     def warm_up(self) -> None:

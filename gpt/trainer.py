@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import math
 import os
 import platform
 import threading
@@ -36,6 +37,7 @@ from gpt.schedule import learning_rate
 from gpt.snapshot import Snapshot, build
 from gpt.stepper import Abandoned, StepResult
 
+PAUSED_TICK_SECONDS = 2.0
 TICK_SECONDS = 0.5
 """Longest time between two reports of the ledger while something goes on."""
 
@@ -64,14 +66,18 @@ class Trainer:
         self.emit = emit
         self.resume = resume
         self.step = 0
+        self._first_step = 0
         self.samples = 0
         self.config_log: list[dict[str, Any]] = []
         self.ledger = ledger or TimeLedger("startup")
         self._commands: collections.deque[Command] = collections.deque()
+        self._held_back: list[Command] = []  # until the step under way is done
+        self._inside_step = False
         self._wake = threading.Event()
         self._paused = False
         self._single_steps = 0
         self._stop: commands.Stop | None = None
+        self._is_sound = True  # whether the newest loss was a number; if not, no earlier checkpoint is deleted
         self._last_tick = 0.0
         self._said = "starting"
 
@@ -89,24 +95,34 @@ class Trainer:
         try:
             self._set_up()
             self._obey()
-            self._maybe_evaluate()
             self._maybe_sample()
+            self._maybe_evaluate()
             while not self._done():
                 self._obey()
                 self._take_step()
-                self._maybe_evaluate()
                 self._maybe_sample()
+                self._maybe_evaluate()
                 self._maybe_save()
             self._finish()
         except UserError as error:
             self._fail(str(error), user_error=True)
+        except torch.OutOfMemoryError as error:
+            self._fail(f"out of memory: {error}; lower train.micro_batch_size".replace("\n", " "), user_error=True)
         except Exception as error:
             self._fail(f"{type(error).__name__}: {error}".splitlines()[0])
             raise
 
+    def _rescue(self) -> None:
+        """Saves the last whole step, if one was taken in this sitting and its weights are whole."""
+        if self.step > self._first_step and not self.snapshot.stepper.is_updating:
+            with contextlib.suppress(Exception):  # the error that brought us here is the one to be told
+                self._save("failed")
+
     def _fail(self, text: str, *, user_error: bool = False) -> None:
         self.ledger.update()
-        self.emit(ev.Failed(step=self.step, phase=self.ledger.phase, error=text, user_error=user_error))
+        phase = self.ledger.phase
+        self._rescue()
+        self.emit(ev.Failed(step=self.step, phase=phase, error=text, user_error=user_error))
         self._state("failed", text)
 
     def _set_up(self) -> None:
@@ -149,9 +165,14 @@ class Trainer:
             result = snapshot.stepper.take(
                 self.step + 1, snapshot.sequences,
                 lr=lr, weight_decay=optim.weight_decay, grad_clip=optim.grad_clip, between=self._between_micro_steps,
+                interrupted=lambda: bool(self._commands),
             )  # fmt: skip
         except Abandoned:
             return
+        finally:
+            self._inside_step = False
+            self._commands.extendleft(reversed(self._held_back))
+            self._held_back.clear()
         self.step += 1
         snapshot.sequences += self.profile.grad_accum_steps * self.profile.train.micro_batch_size
         snapshot.capture_generators()
@@ -164,6 +185,7 @@ class Trainer:
     def _report(self, result: StepResult | None) -> None:
         if result is None:
             return
+        self._is_sound = math.isfinite(result.loss)
         tokens = self.profile.tokens_per_step
         per_second = tokens / result.seconds if result.seconds > 0 else 0.0
         share = mfu(self.flops_per_token, tokens, result.seconds, self.peak_flops)
@@ -202,6 +224,7 @@ class Trainer:
     # -- commands ---------------------------------------------------------------------------------------------------
 
     def _between_micro_steps(self) -> bool:
+        self._inside_step = True
         self._obey()
         self._tick()
         return not (self._stop and self._paused)
@@ -210,13 +233,20 @@ class Trainer:
         """Takes up all waiting commands; while paused, waits here for more."""
         while True:
             while self._commands:
-                self._carry_out(self._commands.popleft())
+                command = self._commands.popleft()
+                # A setting, and a save that was asked for after it, wait for the step that began without it.
+                if self._inside_step and (
+                    isinstance(command, commands.SetConfig) or (self._held_back and isinstance(command, commands.Save))
+                ):
+                    self._held_back.append(command)
+                else:
+                    self._carry_out(command)
             if not self._paused or self._single_steps or self._stop:
                 return
             with self.ledger.during("paused"):
                 self._wake.wait(timeout=TICK_SECONDS)
                 self._wake.clear()
-            self._tick()
+            self._tick(every=PAUSED_TICK_SECONDS)
 
     def _carry_out(self, command: Command) -> None:
         self.emit(ev.CommandReceived(command=type(command).__name__, step=self.step))
@@ -259,10 +289,15 @@ class Trainer:
     def _set_config(self, changes: dict[str, Any]) -> None:
         """Applies what can change live, from the next step on; refuses the rest, key by key, with the reason."""
         flat = flatten(self.profile)
+        live = {key: new for key, new in changes.items() if key in flat and fixed_reason(key) is None}
+        try:
+            self.profile, together = replace(self.profile, live), True  # some hold only together: a rate and its floor
+        except ProfileError:
+            together = False
         for key, new in changes.items():
             old = flat.get(key)
             reason = fixed_reason(key) if key in flat else None  # replace has words for an unknown one
-            if reason is None:
+            if reason is None and not (together and key in live):
                 try:
                     self.profile = replace(self.profile, {key: new})
                 except ProfileError as error:
@@ -321,7 +356,7 @@ class Trainer:
         with self._doing("saving", "checkpoint"):
             return self.saver.save(
                 self.step, self.snapshot.tensors, self._document(),
-                keep=self.profile.checkpoint.keep, reason=reason, best=best,
+                keep=self.profile.checkpoint.keep if self._is_sound else None, reason=reason, best=best,
             )  # fmt: skip
 
     @contextlib.contextmanager
@@ -350,11 +385,15 @@ class Trainer:
 
     def _load(self, path: Path, state: dict[str, Any]) -> ev.Resumed:
         """Restores a checkpoint; says whether what follows is bit-identical to never having stopped."""
+        if state["tokenizer"] != self.data.tokenizer.to_dict():
+            raise CheckpointError(
+                f"{path} was trained with other symbols than the data has now; resume with its own data"
+            )
         self.snapshot.restore(path, state)
         self.step = state["step"]
         self.evaluator.restore(state["evaluation"])
         self.samples, self.config_log = state["samples"], state["config_log"]
-        self.saver.resumed_at(self.step)
+        self.saver.resumed_at(self.step, {key: state[key] for key in self._document()})
         if not self.ledger.carries_over:  # whoever made it knows of the seconds after this checkpoint too
             for phase, seconds in state["ledger"].items():
                 self.ledger.seconds[phase if phase in self.ledger.seconds else "other"] += seconds
@@ -408,10 +447,10 @@ class Trainer:
         self.emit(ev.StateChanged(state=state, step=self.step, detail=detail))
         return before
 
-    def _tick(self, *, now: bool = False) -> None:
+    def _tick(self, *, now: bool = False, every: float = TICK_SECONDS) -> None:
         """Reports the ledger and the allocator every so often."""
         clock = time.monotonic()
-        if not now and clock - self._last_tick < TICK_SECONDS:
+        if not now and clock - self._last_tick < every:
             return
         self._last_tick = clock
         self.ledger.update()

@@ -37,7 +37,7 @@ class LocalLink:
         self._log = EventLog(run.events_path)
         self._events: collections.deque[Event] = collections.deque()
         self._early: list[Command] = []
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()  # a signal's handler may send while its own thread does
         self._trainer = None
         self._started = False
         self._ended = threading.Event()

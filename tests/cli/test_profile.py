@@ -70,7 +70,10 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(text: str, line: s
         ("max_steps = 2.0", "demo.toml:4: train.max_steps must be an integer ≥ 1; got 2.0"),
         ("max_steps = true", "demo.toml:4: train.max_steps must be an integer ≥ 1; got true"),
         ("max_steps = {a = 1}", "demo.toml:4: train.max_steps must be an integer ≥ 1; got a table"),
-        ("seed = 99999999999999999999", "demo.toml:4: train.seed must be an integer ≥ 0; got 99999999999999999999"),
+        (
+            "seed = 99999999999999999999",
+            "demo.toml:4: train.seed must be an integer ≥ 0 and ≤ 1e+09; got 99999999999999999999",
+        ),
         (
             'dtype = "fp32"',
             'demo.toml:4: train.dtype must be "auto", "float32", "bfloat16" or "float16"; got "fp32"',

@@ -56,8 +56,18 @@ def test_a_runs_folder_is_its_owners_alone(tmp_path: Path) -> None:
 
 
 def test_a_fresh_start_into_an_existing_run_is_refused_with_both_ways_out(tmp_path: Path) -> None:
-    create(tmp_path, "mine")
+    checkpoint = create(tmp_path, "mine").checkpoints_path / "step-00000001"
+    checkpoint.mkdir()
+    (checkpoint / "state.json").touch()
     with pytest.raises(RunError, match=r"run mine exists .* --resume --run mine, or give another name to --run"):
+        create(tmp_path, "mine")
+
+
+def test_a_run_with_nothing_to_go_on_from_is_not_offered_for_that(tmp_path: Path) -> None:
+    create(tmp_path, "mine")
+    with pytest.raises(
+        RunError, match=r"run mine exists .* no checkpoint to go on from: delete .*mine, or give another"
+    ):
         create(tmp_path, "mine")
 
 

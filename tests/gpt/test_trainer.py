@@ -263,3 +263,138 @@ def test_a_diverged_model_still_answers_a_sample(tiny: Tiny, run: Run) -> None:
     assert of(events, ev.SampleDone)
     assert of(events, ev.StepDone)[-1].loss is None
     assert all(ev.decode(ev.encode(event)) == event for event in events)
+
+
+def test_another_order_of_the_data_is_not_called_exact(tiny: Tiny, run: Run) -> None:
+    run(tiny())
+    resumed = of(run(tiny(data__sampling="replacement"), resume="step-00000004"), ev.Resumed)[0]
+    assert not resumed.exact and "data.sampling" in resumed.why
+
+
+def test_a_setting_sent_inside_a_step_waits_for_the_next_one(tiny: Tiny, run: Run, tmp_path: Path) -> None:
+    """And so does a save that was asked for after it: what it says must be what the step was taken with."""
+
+    def pilot(trainer: Trainer, event: ev.Event) -> None:
+        if isinstance(event, ev.StepDone) and event.step == 3:
+            gather = trainer.data.train.gather
+
+            def sending(*args: Any) -> Any:  # while the fourth step's first batch is gathered
+                object.__setattr__(trainer.data.train, "gather", gather)
+                trainer.send(commands.SetConfig(changes={"optim.learning_rate": 2e-3, "optim.schedule": "constant"}))
+                trainer.send(commands.Save())
+                return gather(*args)
+
+            object.__setattr__(trainer.data.train, "gather", sending)
+
+    profile = tiny(train__grad_accum_steps=4, train__eval_interval=0, checkpoint__interval=3)
+    events = run(profile, pilot=pilot)
+    assert {e.step for e in of(events, ev.ConfigChanged)} == {4}
+    steps = {e.step: e.lr for e in of(events, ev.StepDone)}
+    assert steps[4] == learning_rate(3, profile.optim, 12) and steps[5] == 2e-3
+    assert [e.step for e in of(events, ev.CheckpointSaved) if e.reason == "asked"] == [4]
+
+
+def test_a_stop_at_a_saved_step_keeps_what_has_changed_since(tiny: Tiny, run: Run, tmp_path: Path) -> None:
+    def pilot(trainer: Trainer, event: ev.Event) -> None:
+        if isinstance(event, ev.CheckpointSaved) and event.step == 4 and event.reason == "interval":
+            trainer.send(commands.SetConfig(changes={"optim.learning_rate": 2e-3}))
+            trainer.send(commands.Stop(save=True))
+
+    run(tiny(train__eval_interval=0), pilot=pilot)
+    state = json.loads((tmp_path / "run/checkpoints/latest/state.json").read_text())
+    assert (state["step"], state["profile"]["optim"]["learning_rate"]) == (4, 2e-3)
+
+
+def test_a_rate_and_its_floor_change_together(tiny: Tiny, run: Run) -> None:
+    def pilot(trainer: Trainer, event: ev.Event) -> None:
+        if isinstance(event, ev.StepDone) and event.step == 3:
+            trainer.send(commands.SetConfig(changes={"optim.learning_rate": 1e-4, "optim.min_lr": 1e-5}))
+
+    events = run(tiny(optim__min_lr=1e-3), pilot=pilot)
+    assert {e.key for e in of(events, ev.ConfigChanged)} == {"optim.learning_rate", "optim.min_lr"}
+    assert not of(events, ev.ConfigRefused)
+
+
+def test_a_run_that_fails_between_two_steps_saves_the_last_whole_one(tiny: Tiny, run: Run, tmp_path: Path) -> None:
+    from gpt.errors import DataError
+
+    def pilot(trainer: Trainer, event: ev.Event) -> None:
+        if isinstance(event, ev.StepDone) and event.step == 6:
+
+            def shrunk(*args: Any) -> Any:
+                raise DataError("train.bin has become shorter")
+
+            object.__setattr__(trainer.data.train, "gather", shrunk)
+
+    events = run(tiny(checkpoint__interval=0, train__eval_interval=0), pilot=pilot)
+    assert of(events, ev.Failed)[0].user_error
+    assert (tmp_path / "run/checkpoints/latest").resolve().name == "step-00000006"
+
+
+def test_a_prompt_that_cannot_be_encoded_breaks_off_the_sample_only(
+    tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gpt.errors import DataError
+    from gpt.tokenizer import ByteTokenizer
+
+    def missing(*args: Any, **options: Any) -> Any:
+        raise DataError("the vocabulary is not here")
+
+    def pilot(trainer: Trainer, event: ev.Event) -> None:
+        if isinstance(event, ev.StepDone) and event.step == 3:
+            monkeypatch.setattr(ByteTokenizer, "encode", missing)
+            trainer.send(commands.Sample(prompt="1"))
+
+    events = run(tiny(), pilot=pilot)
+    assert of(events, ev.SampleDone) and of(events, ev.Finished)[0].step == 12
+
+
+def test_other_symbols_than_the_checkpoint_knows_are_refused(tiny: Tiny, run: Run, text_file: Path) -> None:
+    run(tiny(data__tokenizer="char"))
+    text_file.write_text(text_file.read_text().replace("+", "*"))
+    failed = of(run(tiny(data__tokenizer="char"), resume="latest"), ev.Failed)[0]
+    assert failed.user_error and "other symbols" in failed.error
+
+
+def test_another_beta_takes_effect_after_a_resume(tiny: Tiny, run: Run, tmp_path: Path) -> None:
+    run(tiny())
+    run(tiny(optim__beta2=0.5), resume="step-00000008")
+    state = json.loads((tmp_path / "run/checkpoints/step-00000012/state.json").read_text())
+    assert [group["betas"] for group in state["optimizer_groups"]] == [[0.9, 0.5]] * 2
+
+
+def test_a_step_faster_than_the_measured_peak_makes_it_doubtful(
+    tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The peak was measured while something else had the machine; it must not read over 100 %, nor stay so."""
+    from gpt import device, trainer
+
+    monkeypatch.setattr(device, "measure_matmul", lambda *_, **__: 1.0)
+    monkeypatch.setattr(trainer, "measure_matmul", lambda *_, **__: 1e15)
+    events = run(tiny(device__peak_tflops=None))
+    shares = {e.step: e.mfu for e in of(events, ev.StepDone)}
+    assert shares[1] is None and shares[4] is None
+    assert shares[5] is not None and shares[12] is not None
+
+
+def test_a_real_full_disk_fails_the_save_and_not_the_run(tiny: Tiny, run: Run, tmp_path: Path) -> None:
+    """A limit on the size of files is what a test can have of a full disk without being root."""
+    import resource
+    import signal
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+
+        def mend(trainer: Trainer, event: ev.Event) -> None:
+            if isinstance(event, ev.StepDone) and event.step == 11:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+        events = run(tiny(), pilot=mend)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert of(events, ev.CheckpointFailed)
+    assert of(events, ev.Finished)[0].step == 12
+    assert (tmp_path / "run/checkpoints/latest").resolve().name == "step-00000012"
