@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from rich.cells import cell_len
+
 _TAB = "    "
 _CONTROL = "\N{REPLACEMENT CHARACTER}"
 # Cc: C0, DEL and C1. Cf: bidi controls, zero-width characters, soft hyphen, tags. Cs: lone surrogates. Co: private use.
@@ -53,4 +55,5 @@ def _character(char: str) -> str:
         return _CONTROL
     if category == "Zs":
         return " "
-    return "" if category in ("Mn", "Me", "Mc") else char
+    # Letters can be without a width too: Hangul's vowels and finals, which join the consonant before them.
+    return "" if category in ("Mn", "Me", "Mc") or cell_len(char) < 1 else char

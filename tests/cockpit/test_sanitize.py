@@ -29,6 +29,12 @@ def test_every_character_that_is_left_has_a_width(text: str) -> None:
     assert all(cell_len(char) >= 1 for char in clean_line(text))
 
 
+def test_there_is_no_character_without_a_width_that_gets_through() -> None:
+    """All of Unicode, for chance found one in a thousand runs: Hangul's vowels and finals are letters of width 0."""
+    characters = (chr(number) for number in range(0x110000) if not 0xD800 <= number < 0xE000)
+    assert not [char for char in characters if any(cell_len(left) < 1 for left in clean_line(char))]
+
+
 @given(st.text())
 def test_clean_is_idempotent(text: str) -> None:
     assert clean(clean(text)) == clean(text)
