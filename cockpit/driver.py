@@ -1,13 +1,16 @@
-"""Textual's driver for Unix terminals with three habits changed.
+"""Textual's driver for Unix terminals with four habits changed.
 
 It asks the terminal it draws on for its size, whatever descriptor 1 leads to and whatever COLUMNS says. It asks for
 mouse clicks and drags but not for every movement, each of which would be bytes on the line and a wake-up of the screen.
 And a terminal that has gone away is no error: what is written to it is dropped, so that the screen can end in order.
+A SIGCONT never starts a second reader of keys beside the first, nor brings back a screen that has been left: either
+would outlive the program's end and hold it up for ever.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 from typing import IO, Any
 
 from textual.drivers.linux_driver import LinuxDriver
@@ -19,11 +22,33 @@ class TerminalDriver(LinuxDriver):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._file: Any = _Outlet(self._file)
+        self._shown = False
 
     @property
     def is_behind(self) -> bool:
         """Whether the terminal has not yet taken what was drawn before."""
         return self._writer_thread is not None and not self._writer_thread._queue.empty()
+
+    def start_application_mode(self) -> None:
+        super().start_application_mode()
+        self._shown = True
+
+    def stop_application_mode(self) -> None:
+        self._shown = False  # first: a signal in the middle finds it so
+        super().stop_application_mode()
+
+    def _sigtstp_application(self, *arguments: object) -> None:
+        if self._shown:
+            super()._sigtstp_application(*arguments)
+        else:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _sigcont_application(self, *arguments: object) -> None:
+        if self._shown and self._auto_restart:  # was stopped without having been asked to suspend, or never stopped
+            self.suspend_application_mode()
+            self._must_signal_resume = True
+        if self._must_signal_resume:
+            super()._sigcont_application(*arguments)
 
     def _get_terminal_size(self) -> tuple[int, int]:
         try:

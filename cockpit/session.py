@@ -96,12 +96,19 @@ def _show_screen(
     from cockpit.app import CockpitApp
 
     app = signals.app = CockpitApp(link, reload_profile=reload_profile)
-    with screen_on_terminal(outside):
-        choice = app.run()
+    choice, failed = None, False
+    try:
+        with screen_on_terminal(outside):
+            choice = app.run()
+            failed = bool(app.return_code)  # Textual has written why into console.log
+    except Exception:
+        traceback.print_exc()  # into console.log
+        failed = True
+    finally:
         signals.app = None
     for number in (signal.SIGTSTP, signal.SIGCONT):  # Textual's own stay behind, and abort where it is gone
         signal.signal(number, signal.SIG_DFL)
-    if app.return_code:  # the screen can die, the run goes on; Textual has written why into console.log
+    if failed:  # the screen can die, the run goes on
         outside.write("gpt-cockpit: the screen failed and is gone; the run goes on (ctrl+c saves and stops it)\n")
         choice = "detach"
     if link.alive and choice != "detach":

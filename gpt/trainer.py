@@ -139,7 +139,6 @@ class Trainer:
         self.evaluator = Evaluator(self.data, self.device, self.emit)
         self.saver = Saver(self.run_dir / "checkpoints", self.emit)
         resumed = self._load(self.resume, saved) if self.resume and saved else None
-        self._first_step = self.step
         self.snapshot.capture_generators()
         self._announce()
         if resumed:
@@ -390,7 +389,7 @@ class Trainer:
                 f"{path} was trained with other symbols than the data has now; resume with its own data"
             )
         self.snapshot.restore(path, state)
-        self.step = state["step"]
+        self.step = self._first_step = state["step"]
         self.evaluator.restore(state["evaluation"])
         self.samples, self.config_log = state["samples"], state["config_log"]
         self.saver.resumed_at(self.step, {key: state[key] for key in self._document()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,18 +68,64 @@ def test_a_detached_run_outlives_its_terminal(start: Start) -> None:
     assert cockpit.wait_event(ev.Finished).reason == "max_steps"
 
 
-def test_a_screen_that_crashes_leaves_the_run_going(start: Start, desk: Path) -> None:
-    """Drawing is made to fail from the fifth step on."""
-    (desk / "sitecustomize.py").write_text(
-        "import sys\n"
-        "if 'cockpit' in ' '.join(sys.orig_argv):\n"
-        "    from cockpit.screens.main import MainScreen\n"
-        "    real = MainScreen.show\n"
-        "    def broken(self, state, **options):\n"
-        "        if state.step >= 5: raise RuntimeError('broken on purpose')\n"
-        "        return real(self, state, **options)\n"
-        "    MainScreen.show = broken\n"
-    )
+def test_a_continue_signal_starts_no_second_reader_of_keys(start: Start) -> None:
+    """SIGCONT without a stop before it, on a screen that is up and on one that is being left."""
+    cockpit = start("sums.toml", "--set", "train.max_steps=1500")
+    cockpit.wait_event(ev.StepDone, step=3)
+    for _ in range(3):
+        cockpit.process.send_signal(signal.SIGCONT)
+        cockpit.press(" ")
+        cockpit.wait_for("PAUSED")
+        cockpit.press(" ")
+        cockpit.wait_for("RUNNING")
+    cockpit.press("q")
+    cockpit.wait_for("without a screen")
+    cockpit.press("d")
+    for _ in range(20):
+        cockpit.process.send_signal(signal.SIGCONT)
+        time.sleep(0.01)
+    assert cockpit.wait_exit() == 0
+    assert cockpit.wait_event(ev.Finished).reason == "max_steps"
+    assert cockpit.modes_restored()
+
+
+def test_a_stop_and_continue_bring_the_screen_back(start: Start) -> None:
+    """As ctrl+z and fg in a shell do: the terminal is the shell's in between."""
+    cockpit = start("sums.toml", "--set", "train.max_steps=1500")
+    cockpit.wait_event(ev.StepDone, step=3)
+    cockpit.process.send_signal(signal.SIGTSTP)
+    cockpit.wait_until(lambda: b"\x1b[?1049l" in cockpit.raw, "the alternate screen is left")
+    cockpit.wait_until(cockpit.modes_restored, "the shell's modes")
+    entered = cockpit.raw.count(b"\x1b[?1049h")
+    cockpit.process.send_signal(signal.SIGCONT)
+    cockpit.wait_until(lambda: cockpit.raw.count(b"\x1b[?1049h") > entered, "the alternate screen is back")
+    cockpit.press(" ")
+    cockpit.wait_for("PAUSED")
+    cockpit.press(" q")
+    cockpit.wait_for("without a screen")
+    cockpit.press("d")
+    assert cockpit.wait_exit() == 0
+    assert cockpit.modes_restored()
+
+
+DRAWING = """
+    from cockpit.screens.main import MainScreen
+    real = MainScreen.show
+    def broken(self, state, **options):
+        if state.step >= 5: raise RuntimeError('broken on purpose')
+        return real(self, state, **options)
+    MainScreen.show = broken
+"""
+STARTING = """
+    from cockpit.app import CockpitApp
+    def broken(self): raise RuntimeError('broken on purpose')
+    CockpitApp.run = broken
+"""
+
+
+@pytest.mark.parametrize("breakage", [DRAWING, STARTING], ids=["drawing", "starting"])
+def test_a_screen_that_crashes_leaves_the_run_going(start: Start, desk: Path, breakage: str) -> None:
+    (desk / "sitecustomize.py").write_text(f"import sys\nif 'cockpit' in ' '.join(sys.orig_argv):{breakage}")
     cockpit = start("sums.toml", "--set", "train.max_steps=800", env={"PYTHONPATH": f"{desk}{os.pathsep}{ROOT}"})
     assert cockpit.wait_exit() == 0
     assert cockpit.wait_event(ev.Finished).reason == "max_steps"
