@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import math
-import os
-import platform
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,14 +19,15 @@ import torch
 from gpt import checkpoint, commands
 from gpt import events as ev
 from gpt.commands import Command
-from gpt.config import Profile, as_toml, fixed_reason, flatten, replace
+from gpt.config import Profile, flatten
 from gpt.data import Dataset, open_dataset
-from gpt.device import Device, choose, dtype_of, measure_matmul
-from gpt.errors import CheckpointError, ProfileError, UserError
+from gpt.device import Device, choose
+from gpt.errors import CheckpointError, UserError
 from gpt.evaluate import Evaluator, finite
 from gpt.exactness import environment, reasons_against
-from gpt.flops import flops_per_token, mfu, parameter_count
 from gpt.ledger import TimeLedger
+from gpt.live import apply_changes
+from gpt.reporter import TICK_SECONDS, Reporter
 from gpt.sampler import draw_sample
 from gpt.saver import Saver
 from gpt.schedule import learning_rate
@@ -38,8 +35,7 @@ from gpt.snapshot import Snapshot, build
 from gpt.stepper import Abandoned, StepResult
 
 PAUSED_TICK_SECONDS = 2.0
-TICK_SECONDS = 0.5
-"""Longest time between two reports of the ledger while something goes on."""
+"""Time between two reports of the ledger while nothing goes on."""
 
 
 class Trainer:
@@ -70,6 +66,7 @@ class Trainer:
         self.samples = 0
         self.config_log: list[dict[str, Any]] = []
         self.ledger = ledger or TimeLedger("startup")
+        self.reporter = Reporter(emit, self.ledger)
         self._commands: collections.deque[Command] = collections.deque()
         self._held_back: list[Command] = []  # until the step under way is done
         self._inside_step = False
@@ -77,9 +74,6 @@ class Trainer:
         self._paused = False
         self._single_steps = 0
         self._stop: commands.Stop | None = None
-        self._is_sound = True  # whether the newest loss was a number; if not, no earlier checkpoint is deleted
-        self._last_tick = 0.0
-        self._said = "starting"
 
     # -- the pilot's side -------------------------------------------------------------------------------------------
 
@@ -128,8 +122,7 @@ class Trainer:
     def _set_up(self) -> None:
         self._state("starting", "looking at the device")
         self.device: Device = choose(self.profile)
-        self._peak_flops, self._peak_too_low = self.device.peak_flops, False
-        self._log("info", f"compile {'on' if self.device.compile else 'off'}: {self.device.compile_reason}")
+        self.reporter.device_chosen(self.device)
         self._state("starting", "opening the data")
         with self.ledger.during("data"):
             self.data: Dataset = open_dataset(self.profile.data, self.profile.model)
@@ -140,7 +133,7 @@ class Trainer:
         self.saver = Saver(self.run_dir / "checkpoints", self.emit)
         resumed = self._load(self.resume, saved) if self.resume and saved else None
         self.snapshot.capture_generators()
-        self._announce()
+        self.reporter.started(self.run_dir.name, self.step, self.profile, self.data, self.snapshot.vocab_size)
         if resumed:
             self.emit(resumed)
         if self.device.compile:
@@ -148,7 +141,7 @@ class Trainer:
             with self.ledger.during("compile"):
                 self.snapshot.stepper.warm_up()
         self.ledger.switch("train")
-        self._tick(now=True)
+        self.reporter.tick(now=True)
         self._state("running")
 
     def _done(self) -> bool:
@@ -176,56 +169,32 @@ class Trainer:
         snapshot.sequences += self.profile.grad_accum_steps * self.profile.train.micro_batch_size
         snapshot.capture_generators()
         self._report(result)
-        self._tick()
+        self.reporter.tick()
         if self._single_steps:
             self._single_steps -= 1
             self._pause()
 
     def _report(self, result: StepResult | None) -> None:
-        if result is None:
-            return
-        self._is_sound = math.isfinite(result.loss)
-        tokens = self.profile.tokens_per_step
-        per_second = tokens / result.seconds if result.seconds > 0 else 0.0
-        share = mfu(self.flops_per_token, tokens, result.seconds, self.peak_flops)
-        if share is not None and share > 1 and self.device.peak_source == "measured":
-            share, self._peak_too_low = None, True
-        self.emit(ev.StepDone(
-            step=result.step, loss=finite(result.loss), lr=result.lr, grad_norm=finite(result.grad_norm),
-            ms=result.seconds * 1e3, data_ms=result.data_seconds * 1e3,
-            tokens=self._tokens_at(result.step), tokens_per_s=per_second,
-            mfu=share,
-        ))  # fmt: skip
+        if result is not None:
+            behind = self.step - result.step
+            tokens = self._tokens - behind * self.profile.tokens_per_step
+            self.reporter.step_done(result, self.profile, tokens=tokens)
 
-    def _tokens_at(self, step: int) -> int:
-        behind = self.step - step
-        return self.snapshot.sequences * self.profile.model.block_size - behind * self.profile.tokens_per_step
+    @property
+    def _tokens(self) -> int:
+        """Tokens seen since step 0."""
+        return self.snapshot.sequences * self.profile.model.block_size
 
     def _drain(self) -> None:
         """Waits for the newest step and reports it; on a CPU there is never one waiting."""
         self._report(self.snapshot.stepper.drain())
-
-    @property
-    def peak_flops(self) -> float | None:
-        """The profile's peak where it gives one (it may change live), else the device's."""
-        tflops = self.profile.device.peak_tflops
-        return tflops * 1e12 if tflops else self._peak_flops
-
-    def _maybe_measure_peak(self) -> None:
-        """Measures the peak again where a step beat it: something else had the machine at the first measurement."""
-        if self._peak_too_low:
-            self._peak_too_low = False
-            with self.ledger.during("other"):
-                peak = measure_matmul(self.device.torch_device, dtype_of(self.device.dtype))
-            self._peak_flops = max(peak, self._peak_flops or 0.0)
-            self._log("info", f"measured the peak again: {self._peak_flops / 1e12:.3g} TFLOP/s")
 
     # -- commands ---------------------------------------------------------------------------------------------------
 
     def _between_micro_steps(self) -> bool:
         self._inside_step = True
         self._obey()
-        self._tick()
+        self.reporter.tick()
         return not (self._stop and self._paused)
 
     def _obey(self) -> None:
@@ -245,7 +214,7 @@ class Trainer:
             with self.ledger.during("paused"):
                 self._wake.wait(timeout=TICK_SECONDS)
                 self._wake.clear()
-            self._tick(every=PAUSED_TICK_SECONDS)
+            self.reporter.tick(every=PAUSED_TICK_SECONDS)
 
     def _carry_out(self, command: Command) -> None:
         self.emit(ev.CommandReceived(command=type(command).__name__, step=self.step))
@@ -276,7 +245,7 @@ class Trainer:
         if not self._paused:
             self._paused = True
             self.emit(ev.Paused(step=self.step))
-        self._tick(now=True)
+        self.reporter.tick(now=True)
         self._state("paused")
 
     def _continue(self) -> None:
@@ -286,27 +255,14 @@ class Trainer:
             self._state("running")
 
     def _set_config(self, changes: dict[str, Any]) -> None:
-        """Applies what can change live, from the next step on; refuses the rest, key by key, with the reason."""
-        flat = flatten(self.profile)
-        live = {key: new for key, new in changes.items() if key in flat and fixed_reason(key) is None}
-        try:
-            self.profile, together = replace(self.profile, live), True  # some hold only together: a rate and its floor
-        except ProfileError:
-            together = False
-        for key, new in changes.items():
-            old = flat.get(key)
-            reason = fixed_reason(key) if key in flat else None  # replace has words for an unknown one
-            if reason is None and not (together and key in live):
-                try:
-                    self.profile = replace(self.profile, {key: new})
-                except ProfileError as error:
-                    reason = str(error)
-            about = {"step": self.step, "key": key, "old": as_toml(old), "new": as_toml(new)}
-            if reason:
-                self.emit(ev.ConfigRefused(**about, reason=reason))
-            else:
-                self.config_log.append({"step": self.step, "key": key, "old": old, "new": new})
-                self.emit(ev.ConfigChanged(**about))
+        """Applies what can change live, from the next step on; refuses the rest with the reason."""
+        before = flatten(self.profile)
+        self.profile, said = apply_changes(self.profile, changes, self.step)
+        for event in said:
+            if isinstance(event, ev.ConfigChanged):
+                key = event.key
+                self.config_log.append({"step": self.step, "key": key, "old": before[key], "new": changes[key]})
+            self.emit(event)
 
     # -- beside training --------------------------------------------------------------------------------------------
 
@@ -332,8 +288,8 @@ class Trainer:
         if self.evaluator.step == self.step:
             return  # nothing has changed since
         with self._doing("evaluating", "evaluate"):
-            self._maybe_measure_peak()
-            best = self.evaluator.evaluate(self.step, self.snapshot.forward, self.profile, self._tick)
+            self.reporter.maybe_measure_peak()
+            best = self.evaluator.evaluate(self.step, self.snapshot.forward, self.profile, self.reporter.tick)
         if best and self.step and self.profile.checkpoint.best:
             self._save("best", best=True)
 
@@ -347,7 +303,7 @@ class Trainer:
             )  # fmt: skip
 
     def _sample_goes_on(self) -> bool:
-        self._tick()
+        self.reporter.tick()
         return not any(isinstance(command, commands.Stop) for command in tuple(self._commands))
 
     def _save(self, reason: str, *, best: bool = False) -> bool:
@@ -355,7 +311,7 @@ class Trainer:
         with self._doing("saving", "checkpoint"):
             return self.saver.save(
                 self.step, self.snapshot.tensors, self._document(),
-                keep=self.profile.checkpoint.keep if self._is_sound else None, reason=reason, best=best,
+                keep=self.profile.checkpoint.keep if self.reporter.is_sound else None, reason=reason, best=best,
             )  # fmt: skip
 
     @contextlib.contextmanager
@@ -365,7 +321,7 @@ class Trainer:
         before = self._state(state)
         with self.ledger.during(phase):
             yield
-        self._tick(now=True)
+        self.reporter.tick(now=True)
         self._state(before)
 
     # -- beginning and end ------------------------------------------------------------------------------------------
@@ -373,7 +329,7 @@ class Trainer:
     def _document(self) -> dict[str, Any]:
         """What goes into a checkpoint's state.json besides the tensors' own facts."""
         return {
-            "tokens": self.snapshot.sequences * self.profile.model.block_size,
+            "tokens": self._tokens,
             "evaluation": self.evaluator.facts(),
             "samples": self.samples,
             "profile": msgspec.to_builtins(self.profile), "config_log": self.config_log,
@@ -399,25 +355,6 @@ class Trainer:
         why = reasons_against(state, self.profile, self.device, self.data.fingerprint)
         return ev.Resumed(step=self.step, exact=not why, why="; ".join(why))
 
-    def _announce(self) -> None:
-        profile, device, data = self.profile, self.device, self.data
-        vocab_size = self.snapshot.vocab_size
-        parameters, without_positions = parameter_count(profile.model, vocab_size)
-        self.flops_per_token = flops_per_token(profile.model, without_positions)
-        self.emit(ev.RunStarted(
-            run=self.run_dir.name, profile=profile.name, step=self.step, max_steps=profile.train.max_steps,
-            parameters=parameters, parameters_without_positions=without_positions,
-            block_size=profile.model.block_size, micro_batch_size=profile.train.micro_batch_size,
-            grad_accum_steps=profile.grad_accum_steps, tokens_per_step=profile.tokens_per_step,
-            vocab_size=vocab_size, tokenizer=data.tokenizer.name,
-            train_tokens=len(data.train), val_tokens=len(data.val),
-            bytes_per_token=data.val_bytes_per_token, device=device.name, device_type=device.type,
-            device_uuid=device.uuid, dtype=device.dtype,
-            compiled=device.compile, flops_per_token=self.flops_per_token, peak_flops=self.peak_flops,
-            peak_source=device.peak_source, pid=os.getpid(),
-            versions=f"torch {torch.__version__}, python {platform.python_version()}",
-        ))  # fmt: skip
-
     def _finish(self) -> None:
         """The last evaluation, sample and checkpoint; what a Stop leaves out is left out."""
         self._drain()
@@ -430,7 +367,7 @@ class Trainer:
                 self._sample(commands.Sample())
         if save and not self._save("stop" if self._stop else "end"):
             raise CheckpointError("the last checkpoint could not be written; free some space and resume the run")
-        self._tick(now=True)
+        self.reporter.tick(now=True)
         evaluator = self.evaluator
         self.emit(ev.Finished(
             step=self.step, reason=reason, train_loss=finite(evaluator.train_loss), val_loss=finite(evaluator.val_loss),
@@ -438,29 +375,6 @@ class Trainer:
         ))  # fmt: skip
         self._state("stopped" if self._stop else "finished")
 
-    # -- small things -----------------------------------------------------------------------------------------------
-
     def _state(self, state: str, detail: str = "") -> str:
         """Says what is being done now; returns what was being done before."""
-        before, self._said = self._said, state
-        self.emit(ev.StateChanged(state=state, step=self.step, detail=detail))
-        return before
-
-    def _tick(self, *, now: bool = False, every: float = TICK_SECONDS) -> None:
-        """Reports the ledger and the allocator every so often."""
-        clock = time.monotonic()
-        if not now and clock - self._last_tick < every:
-            return
-        self._last_tick = clock
-        self.ledger.update()
-        self.emit(ev.LedgerUpdated(seconds=dict(self.ledger.seconds), wall=self.ledger.wall))
-        if self.device.type == "cuda":
-            device = self.device.torch_device
-            self.emit(ev.MemorySampled(
-                allocated=torch.cuda.memory_allocated(device), reserved=torch.cuda.memory_reserved(device),
-                peak=torch.cuda.max_memory_allocated(device),
-                total=torch.cuda.get_device_properties(device).total_memory,
-            ))  # fmt: skip
-
-    def _log(self, level: str, text: str) -> None:
-        self.emit(ev.LogLine(level=level, text=text))
+        return self.reporter.state(state, step=self.step, detail=detail)

@@ -44,6 +44,7 @@ class LocalLink:
         self._thread = threading.Thread(target=self._train, name="trainer", daemon=True)
         self._meters = threading.Thread(target=self._read_meters, name="meters", daemon=True)
         self._telemetry = Telemetry()
+        self._console = ConsoleTail(run.console_path)  # from here on: what is printed at the start counts too
 
     def start(self) -> None:
         """Starts the trainer; a resumed run's earlier events come first. A second call does nothing."""
@@ -115,10 +116,9 @@ class LocalLink:
             self._ended.set()
 
     def _read_meters(self) -> None:
-        tail = ConsoleTail(self._folder.console_path)
         ended = False
         while not ended:
             ended = self._ended.wait(METER_SECONDS)
-            for line in tail.read():
+            for line in self._console.read():
                 self._emit(line)
             self._emit(self._telemetry.sample())

@@ -367,10 +367,10 @@ def test_a_step_faster_than_the_measured_peak_makes_it_doubtful(
     tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The peak was measured while something else had the machine; it must not read over 100 %, nor stay so."""
-    from gpt import device, trainer
+    from gpt import device, reporter
 
     monkeypatch.setattr(device, "measure_matmul", lambda *_, **__: 1.0)
-    monkeypatch.setattr(trainer, "measure_matmul", lambda *_, **__: 1e15)
+    monkeypatch.setattr(reporter, "measure_matmul", lambda *_, **__: 1e15)
     events = run(tiny(device__peak_tflops=None))
     shares = {e.step: e.mfu for e in of(events, ev.StepDone)}
     assert shares[1] is None and shares[4] is None

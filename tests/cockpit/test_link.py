@@ -1,0 +1,29 @@
+"""The link to a trainer in this process: what it hands on, and from when."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from cockpit.link.local import LocalLink
+from cockpit.runs import Run
+from gpt import events as ev
+from gpt.config import Profile
+
+
+def test_what_is_printed_before_the_meters_are_read_is_logged_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread may run late: what was printed between the link's making and its first look is not lost."""
+    folder = Run.create(tmp_path, "printed", "sums")
+    folder.console_path.write_text("of an earlier sitting\n")
+    link = LocalLink(folder, Profile())
+    monkeypatch.setattr(link, "_thread", threading.Thread(target=link._ended.set))
+    with folder.console_path.open("a") as console:
+        console.write("said early\n")
+    link.start()
+    link._meters.join()
+    link.close()
+    assert [event.text for event in link.drain() if isinstance(event, ev.LogLine)] == ["said early"]
