@@ -22,18 +22,21 @@ _HARMLESS = {
 device, dtype, compile and threads is in `environment`. A key that is not here counts."""
 
 
-def environment(device: Device) -> dict[str, Any]:
-    """What must be the same for the same bits."""
+def environment(device: Device, lanes: int) -> dict[str, Any]:
+    """What must be the same for the same bits; `lanes` are those a micro-batch is split into (gpt.lanes)."""
     return {
         "torch": torch.__version__, "python": platform.python_version(), "device": device.name, "dtype": device.dtype,
         "compile": device.compile, "threads": torch.get_num_threads() if device.type == "cpu" else None,
+        "lanes": lanes,
     }  # fmt: skip
 
 
-def reasons_against(state: dict[str, Any], profile: Profile, device: Device, data_fingerprint: str) -> list[str]:
+def reasons_against(
+    state: dict[str, Any], profile: Profile, device: Device, lanes: int, data_fingerprint: str
+) -> list[str]:
     """Why going on from a checkpoint with `state` is not exact; empty where it is."""
     pairs = _differences(state["profile"], msgspec.to_builtins(profile))
-    pairs += [pair for pair in _differences(state["environment"], environment(device)) if pair[0] != "python"]
+    pairs += [pair for pair in _differences(state["environment"], environment(device, lanes)) if pair[0] != "python"]
     why = [f"{key} {old} → {new}" for key, old, new in pairs if _matters(key)]
     if state["data_fingerprint"] != data_fingerprint:
         why.append("the data is not the same")

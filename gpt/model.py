@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gpt.config import ModelConfig
+from gpt.gelu import gelu
 
 INIT_STD = 0.02
 """Standard deviation of fresh weights (Radford et al. 2018, section 4.1)."""
@@ -102,7 +103,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) → (B, T, C)."""
-        return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+        return self.c_proj(gelu(self.c_fc(x)))
 
 
 class Block(nn.Module):

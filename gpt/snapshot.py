@@ -6,6 +6,7 @@ and the generators' states are those captured at the boundary, so that a checkpo
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from gpt.config import ModelConfig, Profile
 from gpt.data import BatchOrder, Dataset
 from gpt.device import Device
 from gpt.errors import CheckpointError
+from gpt.lanes import Lanes, count_lanes, replica
 from gpt.ledger import TimeLedger
 from gpt.model import GPT
 from gpt.optim import make_optimizer
@@ -133,8 +135,27 @@ def build(
     scaler = torch.amp.GradScaler(device.type) if device.dtype == "float16" else None
     forward: nn.Module = torch.compile(model) if device.compile else model  # pyright: ignore[reportAssignmentType]
     order = BatchOrder(len(data.train), profile.model.block_size, profile.train.seed, profile.data.sampling)
-    stepper = Stepper(model, forward, optimizer, scaler, data.train, order, device, profile, ledger)
+    lanes = _lanes(model, forward, device, profile)
+    stepper = Stepper(model, forward, optimizer, scaler, data.train, order, device, profile, ledger, lanes)
     return Snapshot(model, forward, stepper, device, vocab_size)
+
+
+def _lanes(model: GPT, forward: nn.Module, device: Device, profile: Profile) -> Lanes | None:
+    """Threads that share a micro-batch by rows, where that pays."""
+    if device.type != "cpu":
+        return None
+    rows, threads = profile.train.micro_batch_size, torch.get_num_threads()
+    count = count_lanes(threads, rows, dropout=profile.model.dropout, parameters=model.count_parameters())
+    if count == 1:
+        return None
+    replicas = [replica(model) for _ in range(count - 1)]
+    modules = [forward, *(torch.compile(twin) if device.compile else twin for twin in replicas)]
+
+    def loss_of(module: Any, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        with device.autocast():
+            return module(inputs, targets)[1]
+
+    return Lanes(model, [functools.partial(loss_of, module) for module in modules], replicas, threads // count)
 
 
 def _shape(config: ModelConfig, vocab_size: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from gpt.config import Profile
 from gpt.data import BatchOrder, Tokens
 from gpt.device import Device
 from gpt.evaluate import to_device
+from gpt.lanes import Lanes
 from gpt.ledger import TimeLedger
 from gpt.model import GPT
 from gpt.optim import clip_grad_norm, set_learning_rate, set_weight_decay
@@ -54,6 +55,7 @@ class Stepper:
         device: Device,
         profile: Profile,
         ledger: TimeLedger,
+        lanes: Lanes | None = None,
     ) -> None:
         self.model, self.forward, self.optimizer, self.scaler = model, forward, optimizer, scaler
         self.tokens, self.order, self.device, self.ledger = tokens, order, device, ledger
@@ -61,9 +63,16 @@ class Stepper:
         self.accum = profile.grad_accum_steps
         self.block_size = profile.model.block_size
         self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.lanes = lanes
+        """Splits each micro-batch over threads; None: it goes through `forward` as a whole."""
         self.is_updating = False
         """True while the weights are between two steps; after an error then they are not to be saved."""
         self._queued: _Queued | None = None
+
+    @property
+    def lane_count(self) -> int:
+        """Parts that a micro-batch is split into; 1: none."""
+        return self.lanes.count if self.lanes else 1
 
     def take(
         self, step: int, sequence: int, *, lr: float, weight_decay: float, grad_clip: float,
@@ -87,14 +96,12 @@ class Stepper:
             if micro_step and interrupted():
                 self.device.synchronize()  # or the wait for our own kernels would count as time away from the step
             if micro_step and not queued.pause_while(between):
-                self.optimizer.zero_grad(set_to_none=True)
+                self._forget_gradient()
                 raise Abandoned
             with self.ledger.during("data"), queued.waiting_for_data():
                 starts = self.order.starts(sequence + micro_step * self.micro_batch_size, self.micro_batch_size)
                 inputs, targets = to_device(self.tokens.gather(starts, self.block_size + 1), self.device)
-            share = self.share_of_loss(inputs, targets)
-            self.backward(share)
-            loss = share.detach()
+            loss = self.add_gradient(inputs, targets)
             total = loss if total is None else total + loss
         assert total is not None
         norm = self.update(grad_clip)
@@ -109,6 +116,14 @@ class Stepper:
         before, self._queued = self._queued, None
         return before.read() if before else None
 
+    def add_gradient(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Adds a micro-step's share of the gradient; returns its share of the step's mean loss, on the device."""
+        if self.lanes:
+            return self.lanes.add_gradient(inputs, targets, 1 / self.accum)
+        share = self.share_of_loss(inputs, targets)
+        self.backward(share)
+        return share.detach()
+
     def share_of_loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """This micro-step's share of the step's mean loss, on the device."""
         with self.device.autocast():
@@ -121,6 +136,8 @@ class Stepper:
 
     def update(self, grad_clip: float) -> torch.Tensor:
         """Clips, updates the weights and clears the gradient; returns the gradient norm before clipping."""
+        if self.lanes:
+            self.lanes.gather()
         self.is_updating = True
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
@@ -140,9 +157,14 @@ class Stepper:
         windows = torch.zeros(shape, dtype=torch.int64, device=self.device.torch_device)
         devices = [self.device.torch_device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            self.backward(self.share_of_loss(windows[:, :-1], windows[:, 1:]))
-        self.optimizer.zero_grad(set_to_none=True)
+            self.add_gradient(windows[:, :-1], windows[:, 1:])
+        self._forget_gradient()
         self.device.synchronize()
+
+    def _forget_gradient(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.lanes:
+            self.lanes.clear()
 
 
 class Abandoned(Exception):

@@ -334,7 +334,8 @@ class Trainer:
             "samples": self.samples,
             "profile": msgspec.to_builtins(self.profile), "config_log": self.config_log,
             "ledger": dict(self.ledger.seconds), "data_fingerprint": self.data.fingerprint,
-            "tokenizer": self.data.tokenizer.to_dict(), "environment": environment(self.device),
+            "tokenizer": self.data.tokenizer.to_dict(),
+            "environment": environment(self.device, self.snapshot.stepper.lane_count),
             **self.snapshot.facts(),
         }  # fmt: skip
 
@@ -352,7 +353,7 @@ class Trainer:
         if not self.ledger.carries_over:  # whoever made it knows of the seconds after this checkpoint too
             for phase, seconds in state["ledger"].items():
                 self.ledger.seconds[phase if phase in self.ledger.seconds else "other"] += seconds
-        why = reasons_against(state, self.profile, self.device, self.data.fingerprint)
+        why = reasons_against(state, self.profile, self.device, self.snapshot.stepper.lane_count, self.data.fingerprint)
         return ev.Resumed(step=self.step, exact=not why, why="; ".join(why))
 
     def _finish(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
@@ -124,6 +125,18 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_bits(
     resumed = run(profile, "parted", resume="latest")
     assert of(resumed, ev.Resumed) == [ev.Resumed(step=stop_at, exact=True, time=of(resumed, ev.Resumed)[0].time)]
     assert digest(tmp_path / "whole", 12) == digest(tmp_path / "parted", 12)
+
+
+def test_a_run_over_several_lanes_resumes_with_the_same_bits(tiny: Tiny, run: Run, tmp_path: Path) -> None:
+    """And one with another number of lanes says that it is not the same."""
+    profile = tiny(model__dropout=0.0, train__threads=2, train__grad_accum_steps=2)
+    run(profile, "whole")
+    run(profile, "parted")
+    assert of(run(profile, "parted", resume="step-00000004"), ev.Resumed)[0].exact
+    assert digest(tmp_path / "whole", 12) == digest(tmp_path / "parted", 12)
+    one = msgspec.structs.replace(profile, train=msgspec.structs.replace(profile.train, threads=1))
+    resumed = of(run(one, "parted", resume="step-00000004"), ev.Resumed)[0]
+    assert not resumed.exact and "lanes 2 → 1" in resumed.why
 
 
 def test_a_stop_while_paused_inside_a_step_saves_the_last_whole_one(tiny: Tiny, run: Run, tmp_path: Path) -> None:

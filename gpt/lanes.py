@@ -1,0 +1,157 @@
+"""A micro-batch split over threads of the CPU, each with rows of its own from the first layer to the last gradient.
+
+Torch splits every operator over its threads, and all of them meet at the end of each: some 500 times in a step. A small
+model's operators are so short that meeting costs a tenth of the time when alone on the machine, and far more beside
+other work, for each meeting waits for the thread that is not running. Split by rows, the threads meet once.
+
+It is the same arithmetic, summed in another order; the order is fixed, so that the same lanes give the same bits.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gpt.model import GPT
+
+LARGEST_MODEL = 30_000_000
+"""Parameters above which operators are long enough by themselves; each further lane needs gradients of its own."""
+MOST_LANES = 4
+"""More are unmeasured, and Python can hand out operators to so many only."""
+
+
+def count_lanes(threads: int, rows: int, *, dropout: float, parameters: int) -> int:
+    """Lanes that a micro-batch of `rows` sequences is worth splitting into; 1: leave the threads to the operators.
+
+    Every lane has the same number of rows. Dropout draws from one generator in the order of the operators, which two
+    threads would not keep, so it is never split.
+    """
+    if dropout or parameters > LARGEST_MODEL:
+        return 1
+    fitting = [lanes for lanes in range(1, min(threads, rows, MOST_LANES) + 1) if rows % lanes == 0]
+    return max(fitting, key=lambda lanes: (lanes * (threads // lanes), lanes))
+
+
+def replica(model: GPT) -> GPT:
+    """A model with the same weights, in the same memory, but gradients of its own."""
+    with torch.device("meta"):
+        twin = GPT(model.config, model.vocab_size)
+    owners = dict(twin.named_modules())
+    for name, parameter in model.named_parameters():
+        module, _, field = name.rpartition(".")
+        setattr(owners[module], field, nn.Parameter(parameter.data))
+    return twin
+
+
+class Lanes:
+    """Adds up the gradient of a micro-batch, row by row, on threads of its own.
+
+    Args:
+        model: holds the gradient in the end; its first rows are the caller's thread's.
+        forwards: the loss of (inputs, targets) in each lane, for the model itself first, then for its replicas.
+        replicas: the models behind `forwards[1:]`.
+        threads: threads that each lane may give an operator.
+    """
+
+    def __init__(
+        self, model: GPT, forwards: list[Callable[[Tensor, Tensor], Tensor]], replicas: list[GPT], threads: int
+    ) -> None:
+        self._forwards, self._threads = forwards, threads
+        self._mine = [p for p in model.parameters() if p.requires_grad]
+        self._theirs = [[p for p in twin.parameters() if p.requires_grad] for twin in replicas]
+        self._workers = [_Worker(forward, threads) for forward in forwards[1:]]
+        weakref.finalize(self, _end, self._workers)
+
+    @property
+    def count(self) -> int:
+        """Number of lanes, the caller's own included."""
+        return len(self._forwards)
+
+    def add_gradient(self, inputs: Tensor, targets: Tensor, share: float) -> Tensor:
+        """Adds `share` of the gradient of the mean loss over (B, T) rows; returns that share of the loss.
+
+        The gradient is whole only after `gather`. Raises what any lane raised, once all have ended.
+        """
+        share /= self.count
+        rows = [*zip(inputs.chunk(self.count), targets.chunk(self.count), strict=True)]
+        for worker, (some_inputs, some_targets) in zip(self._workers, rows[1:], strict=True):
+            worker.begin(some_inputs, some_targets, share)
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        try:
+            losses = [_add_gradient(self._forwards[0], *rows[0], share)]
+        finally:
+            outcomes = [worker.end() for worker in self._workers]
+            torch.set_num_threads(before)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            losses.append(outcome)
+        return torch.stack(losses).sum()
+
+    def gather(self) -> None:
+        """Adds the other lanes' gradients to the model's own, and clears theirs."""
+        for theirs in self._theirs:
+            pairs = [(m.grad, t.grad) for m, t in zip(self._mine, theirs, strict=True)]
+            mine, more = zip(*[(m, t) for m, t in pairs if m is not None and t is not None], strict=True)
+            torch._foreach_add_(mine, more)  # pyright: ignore[reportPrivateImportUsage]
+        self.clear()
+
+    def clear(self) -> None:
+        """Lets go of gradients that were not gathered."""
+        for theirs in self._theirs:
+            for parameter in theirs:
+                parameter.grad = None
+
+
+def _add_gradient(forward: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, targets: Tensor, share: float) -> Tensor:
+    loss = forward(inputs, targets) * share
+    loss.backward()
+    return loss.detach()
+
+
+class _Worker:
+    """A thread that adds gradients when it is told to."""
+
+    def __init__(self, forward: Callable[[Tensor, Tensor], Tensor], threads: int) -> None:
+        self._todo: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        # A function of the module, so that the thread keeps nobody alive but what it computes with.
+        arguments = (forward, threads, self._todo, self._done)
+        threading.Thread(target=_work, args=arguments, name="lane", daemon=True).start()
+
+    def begin(self, inputs: Tensor, targets: Tensor, share: float) -> None:
+        self._todo.put((inputs, targets, share))
+
+    def end(self) -> Tensor | BaseException:
+        return self._done.get()
+
+    def stop(self) -> None:
+        self._todo.put(None)
+
+
+def _work(
+    forward: Callable[[Tensor, Tensor], Tensor],
+    threads: int,
+    todo: queue.SimpleQueue[Any],
+    done: queue.SimpleQueue[Any],
+) -> None:
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # of this thread
+    while (task := todo.get()) is not None:
+        try:
+            done.put(_add_gradient(forward, *task))
+        except BaseException as error:
+            done.put(error)
+        del task
+
+
+def _end(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.stop()
