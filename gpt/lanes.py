@@ -9,10 +9,12 @@ It is the same arithmetic, summed in another order; the order is fixed, so that 
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -66,6 +68,8 @@ class Lanes:
         self._mine = [p for p in model.parameters() if p.requires_grad]
         self._theirs = [[p for p in twin.parameters() if p.requires_grad] for twin in replicas]
         self._workers = [_Worker(forward, threads) for forward in forwards[1:]]
+        self.forward_seconds = 0.0
+        """Time that this thread's forward pass took in the newest micro-step."""
         weakref.finalize(self, _end, self._workers)
 
     @property
@@ -82,25 +86,36 @@ class Lanes:
         rows = [*zip(inputs.chunk(self.count), targets.chunk(self.count), strict=True)]
         for worker, (some_inputs, some_targets) in zip(self._workers, rows[1:], strict=True):
             worker.begin(some_inputs, some_targets, share)
-        before = torch.get_num_threads()
-        torch.set_num_threads(self._threads)
         try:
-            losses = [_add_gradient(self._forwards[0], *rows[0], share)]
+            with self.narrow():
+                start = time.perf_counter()
+                loss = self._forwards[0](*rows[0]) * share
+                self.forward_seconds = time.perf_counter() - start
+                loss.backward()
         finally:
             outcomes = [worker.end() for worker in self._workers]
-            torch.set_num_threads(before)
+        losses = [loss.detach()]
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
             losses.append(outcome)
         return torch.stack(losses).sum()
 
+    @contextlib.contextmanager
+    def narrow(self) -> Iterator[None]:
+        """Inside the block, operators of the caller's thread use no more threads than a lane's do."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
     def gather(self) -> None:
         """Adds the other lanes' gradients to the model's own, and clears theirs."""
         for theirs in self._theirs:
-            pairs = [(m.grad, t.grad) for m, t in zip(self._mine, theirs, strict=True)]
-            mine, more = zip(*[(m, t) for m, t in pairs if m is not None and t is not None], strict=True)
-            torch._foreach_add_(mine, more)  # pyright: ignore[reportPrivateImportUsage]
+            mine = [p.grad for p in self._mine if p.grad is not None]
+            torch._foreach_add_(mine, [p.grad for p in theirs if p.grad is not None])  # pyright: ignore
         self.clear()
 
     def clear(self) -> None:
@@ -108,12 +123,6 @@ class Lanes:
         for theirs in self._theirs:
             for parameter in theirs:
                 parameter.grad = None
-
-
-def _add_gradient(forward: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, targets: Tensor, share: float) -> Tensor:
-    loss = forward(inputs, targets) * share
-    loss.backward()
-    return loss.detach()
 
 
 class _Worker:
@@ -146,10 +155,13 @@ def _work(
     torch.set_flush_denormal(True)  # of this thread
     while (task := todo.get()) is not None:
         try:
-            done.put(_add_gradient(forward, *task))
+            inputs, targets, share = task
+            loss = forward(inputs, targets) * share
+            loss.backward()
+            done.put(loss.detach())
         except BaseException as error:
             done.put(error)
-        del task
+        inputs = targets = loss = task = None  # nothing is kept from step to step
 
 
 def _end(workers: list[_Worker]) -> None:

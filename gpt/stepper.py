@@ -136,8 +136,13 @@ class Stepper:
 
     def update(self, grad_clip: float) -> torch.Tensor:
         """Clips, updates the weights and clears the gradient; returns the gradient norm before clipping."""
-        if self.lanes:
+        if not self.lanes:
+            return self._update(grad_clip)
+        with self.lanes.narrow():  # so short a piece of work is not worth the threads' meeting either
             self.lanes.gather()
+            return self._update(grad_clip)
+
+    def _update(self, grad_clip: float) -> torch.Tensor:
         self.is_updating = True
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
