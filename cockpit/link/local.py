@@ -11,7 +11,7 @@ from cockpit.runs import Run
 from cockpit.telemetry import ConsoleTail, Telemetry
 from gpt.commands import Command
 from gpt.config import Profile
-from gpt.events import Event, Failed, LedgerUpdated, RunStarted, StateChanged
+from gpt.events import Event, Failed, LedgerUpdated, LogLine, RunStarted, StateChanged
 from gpt.ledger import TimeLedger
 
 METER_SECONDS = 1.0
@@ -44,6 +44,7 @@ class LocalLink:
         self._thread = threading.Thread(target=self._train, name="trainer", daemon=True)
         self._meters = threading.Thread(target=self._read_meters, name="meters", daemon=True)
         self._telemetry = Telemetry()
+        self._log_error: str | None = None
         self._console = ConsoleTail(run.console_path)  # from here on: what is printed at the start counts too
 
     def start(self) -> None:
@@ -79,7 +80,8 @@ class LocalLink:
 
     def close(self) -> None:
         """Makes the log durable. To be called once the trainer has ended."""
-        self._meters.join(timeout=2 * METER_SECONDS)
+        if self._started:
+            self._meters.join(timeout=2 * METER_SECONDS)
         self._log.close()
 
     def _emit(self, event: Event) -> None:
@@ -122,3 +124,16 @@ class LocalLink:
             for line in self._console.read():
                 self._emit(line)
             self._emit(self._telemetry.sample())
+            self._watch_log()
+
+    def _watch_log(self) -> None:
+        """Says once that the log cannot be written, and once that it can again. The file itself cannot tell."""
+        error = self._log.error
+        if (error is None) == (self._log_error is None):
+            return
+        self._log_error = error
+        if error:
+            level, text = "error", f"{error}; the run's events wait in memory until there is room again"
+        else:
+            level, text = "info", "the run's events are written again"
+        self._emit(LogLine(level=level, text=text))

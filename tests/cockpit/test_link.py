@@ -27,3 +27,17 @@ def test_what_is_printed_before_the_meters_are_read_is_logged_too(
     link._meters.join()
     link.close()
     assert [event.text for event in link.drain() if isinstance(event, ev.LogLine)] == ["said early"]
+
+
+def test_a_log_that_cannot_be_written_is_said_once_and_so_is_its_recovery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Run.create(tmp_path, "full", "sums")
+    link = LocalLink(folder, Profile())
+    for error in (None, "no space left on device", "no space left on device", None, None):
+        monkeypatch.setattr(link._log, "error", error)
+        link._watch_log()
+    said = [(event.level, event.text) for event in link.drain() if isinstance(event, ev.LogLine)]
+    assert [level for level, _ in said] == ["error", "info"]
+    assert "no space left" in said[0][1]
+    link.close()
