@@ -50,7 +50,8 @@ class DataConfig(Section, frozen=True, kw_only=True):
     input: str | list[str] | None = None
     """Text files, folders or globs, tokenized on the fly."""
     dir: str | None = None
-    """Folder with `train.bin` and `val.bin` (raw uint16, as nanoGPT writes them) and perhaps `meta.pkl`."""
+    """Folder with `train.bin` and `val.bin` (raw uint16, as nanoGPT writes them) and perhaps `meta.pkl`; or with shards
+    as llm.c and modded-nanogpt write them, `*train*.bin` and `*val*.bin`."""
     name: Literal["python-stdlib"] | None = None
     """A text that is on every machine: the Python standard library's own source."""
     tokenizer: Literal["byte", "char", "gpt2"] | None = None

@@ -6,8 +6,6 @@ In which order they are read is gpt.order's.
 from __future__ import annotations
 
 import hashlib
-import os
-import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,116 +16,15 @@ from gpt.errors import DataError
 from gpt.interop.nanogpt import read_meta
 from gpt.order import BatchOrder, evaluation_starts
 from gpt.prepare import Progress, prepare, read_text, source_files
+from gpt.shards import open_shard, split_shards
 from gpt.tokenizer import ByteTokenizer, CharTokenizer, Gpt2Tokenizer, Tokenizer
+from gpt.tokens import Tokens
 
 __all__ = ["BatchOrder", "Dataset", "Tokens", "check_source", "evaluation_starts", "open_dataset"]
 
-MAX_BYTES_IN_MEMORY = 2**30
-"""Token files up to this size are read into memory; larger ones are read window by window."""
 _CHECKED_WHOLE_BYTES = 64 * 2**20
-_SAMPLES = 64
-_SAMPLE_TOKENS = 2**18
-"""Of a larger file, 64 evenly spaced samples of 512 KiB are read: for its fingerprint, and to check its ids early."""
 _DECODED_TOKENS = 4 * 2**20
 """Validation tokens whose bytes are counted, from the start of the split."""
-
-
-class Tokens:
-    """The tokens of one split, read-only, none of them outside the vocabulary.
-
-    Held in memory, or read from a file with `pread`. A file is never mapped into memory: one that is cut short
-    meanwhile would kill the process with SIGBUS, where `pread` just returns less.
-
-    Args:
-        array: token ids, (n,) uint16.
-        vocab_size: what every id must be below.
-        name: the file or text they come from, for errors.
-
-    Raises DataError for an id that is not in the vocabulary.
-    """
-
-    def __init__(self, array: np.ndarray, *, vocab_size: int, name: str) -> None:
-        self.name = name
-        self.vocab_size = vocab_size
-        self._array: np.ndarray | None = array.view()
-        self._array.flags.writeable = False
-        self._length = len(array)
-        self._file: int | None = None
-        self._check_ids(array, 0)  # once for all: they cannot change any more
-
-    @classmethod
-    def open(cls, path: Path, *, vocab_size: int, in_memory: int = MAX_BYTES_IN_MEMORY) -> Tokens:
-        """The tokens in a file of raw little-endian uint16, as nanoGPT writes them.
-
-        A file of more than `in_memory` bytes stays on disk. Raises DataError for a missing or empty file, for one of an
-        odd number of bytes, and for an id that is not in the vocabulary (on disk: when it is read).
-        """
-        size = token_file_size(path)
-        if size <= in_memory:
-            array = np.fromfile(path, dtype="<u2")
-            if 2 * len(array) < size:
-                raise _shrunk(path, size)
-            return cls(array, vocab_size=vocab_size, name=str(path))
-        tokens = cls(np.empty(0, np.uint16), vocab_size=vocab_size, name=str(path))
-        tokens._array = None
-        tokens._length = size // 2
-        tokens._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        weakref.finalize(tokens, os.close, tokens._file)
-        return tokens
-
-    def __len__(self) -> int:
-        return self._length
-
-    @property
-    def in_memory(self) -> bool:
-        """False where windows are read from the file."""
-        return self._array is not None
-
-    def gather(self, starts: np.ndarray, length: int) -> np.ndarray:
-        """Windows of `length` tokens from each start, (len(starts), length) int64.
-
-        Raises DataError, for tokens on disk, where the file has been cut short or an id is not in the vocabulary.
-        """
-        if not len(starts):
-            return np.empty((0, length), dtype=np.int64)
-        assert starts.min() >= 0 and starts.max() + length <= self._length, "a window outside the split"
-        if self._array is not None:
-            windows = np.lib.stride_tricks.sliding_window_view(self._array, length)  # (n - length + 1, length), no copy
-            return windows[starts].astype(np.int64)
-        rows = [self._read(int(start), length) for start in starts]
-        return np.stack(rows).astype(np.int64)
-
-    def first(self, count: int) -> np.ndarray:
-        """The first tokens of the split, at most `count`, (n,) uint16."""
-        count = min(count, self._length)
-        return self._array[:count] if self._array is not None else self._read(0, count)
-
-    def fingerprint(self) -> str:
-        """Hash of the tokens: of all of them in memory; on disk, of the file's size and 64 samples of it."""
-        digest = hashlib.sha256(self._length.to_bytes(8, "little"))
-        if self._array is not None:
-            digest.update(np.ascontiguousarray(self._array, dtype="<u2").data)
-            return f"sha256:{digest.hexdigest()}"
-        for start in _sample_starts(self._length):
-            digest.update(self._read(start, min(_SAMPLE_TOKENS, self._length)).data)
-        return f"sampled-sha256:{digest.hexdigest()}"
-
-    def _read(self, start: int, count: int) -> np.ndarray:
-        assert self._file is not None
-        content = os.pread(self._file, 2 * count, 2 * start)
-        if len(content) < 2 * count:
-            raise _shrunk(self.name, 2 * self._length)
-        row = np.frombuffer(content, dtype="<u2")
-        self._check_ids(row, start)
-        return row
-
-    def _check_ids(self, ids: np.ndarray, position: int) -> None:
-        if len(ids) and int(ids.max()) >= self.vocab_size:
-            at = int(np.argmax(ids >= self.vocab_size))
-            raise DataError(
-                f"{self.name}: token id {ids[at]} at position {position + at:,} is not in the vocabulary of "
-                f"{self.vocab_size:,}; set data.tokenizer or model.vocab_size to what the file was made with"
-            )
 
 
 @dataclass(frozen=True)
@@ -155,7 +52,9 @@ def open_dataset(data: DataConfig, model: ModelConfig, progress: Progress | None
     if data.dir is not None:
         folder, tokenizer = _prepared_folder(data.dir, data)
         vocab_size = _vocab_size(tokenizer, model)
-        train, val = (Tokens.open(folder / f"{split}.bin", vocab_size=vocab_size) for split in ("train", "val"))
+        train, val = (
+            Tokens.open(split_shards(folder, split), vocab_size=vocab_size) for split in ("train", "val")
+        )  # fmt: skip
     else:
         prepared = prepare(data, progress)
         tokenizer = prepared.tokenizer
@@ -186,14 +85,14 @@ def check_source(data: DataConfig, model: ModelConfig) -> None:
         return
     folder, tokenizer = _prepared_folder(data.dir, data)
     vocab_size = _vocab_size(tokenizer, model)
-    for split, file in (("training", "train.bin"), ("validation", "val.bin")):
-        size = token_file_size(folder / file)
-        _need_a_block(size // 2, split, data, model)
-        if size <= _CHECKED_WHOLE_BYTES:
-            Tokens.open(folder / file, vocab_size=vocab_size)
+    for split, name in (("training", "train"), ("validation", "val")):
+        paths = split_shards(folder, name)
+        shards = [open_shard(path) for path in paths]
+        _need_a_block(sum(shard.tokens for shard in shards), split, data, model)
+        if sum(shard.size for shard in shards) <= _CHECKED_WHOLE_BYTES:
+            Tokens.open(paths, vocab_size=vocab_size)
         else:
-            tokens = Tokens.open(folder / file, vocab_size=vocab_size, in_memory=0)
-            tokens.gather(np.array(_sample_starts(len(tokens))), _SAMPLE_TOKENS)
+            Tokens.open(paths, vocab_size=vocab_size, in_memory=0).check_samples()
 
 
 def _check_text(data: DataConfig, model: ModelConfig) -> None:
@@ -206,24 +105,6 @@ def _check_text(data: DataConfig, model: ModelConfig) -> None:
             _vocab_size(CharTokenizer.of_text(read_text(files)), model)
     else:
         _vocab_size(Gpt2Tokenizer() if data.tokenizer == "gpt2" else ByteTokenizer(), model)
-
-
-def token_file_size(path: Path) -> int:
-    """Bytes of a file of uint16 tokens. Raises DataError where it is missing, empty or of an odd number of bytes."""
-    if not path.is_file():
-        raise DataError(
-            f"{path}: no such file; a prepared folder needs train.bin and val.bin, as nanoGPT's prepare.py makes"
-        )
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-    if size == 0:
-        raise DataError(f"{path}: the file is empty; prepare the data again")
-    if size % 2:
-        raise DataError(f"{path}: {size:,} bytes are not a whole number of uint16 tokens; prepare the data again")
-    return size
 
 
 def _prepared_folder(name: str, data: DataConfig) -> tuple[Path, Tokenizer]:
@@ -283,13 +164,3 @@ def _source(data: DataConfig) -> str:
     if isinstance(data.input, str):
         return data.input
     return data.input[0] + (f" and {len(data.input) - 1} more" if len(data.input) > 1 else "")
-
-
-def _sample_starts(length: int) -> list[int]:
-    """Evenly spaced positions of samples in a split of `length` tokens."""
-    room = max(0, length - _SAMPLE_TOKENS)
-    return [room * i // (_SAMPLES - 1) for i in range(_SAMPLES)]
-
-
-def _shrunk(name: Path | str, size: int) -> DataError:
-    return DataError(f"{name}: the file has become shorter than the {size:,} bytes it had; restore it and resume")

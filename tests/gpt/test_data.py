@@ -83,7 +83,7 @@ def test_a_file_cut_short_while_it_is_read_is_an_error_not_a_crash(tmp_path: Pat
 
 def test_a_file_on_disk_is_closed_with_its_tokens(tmp_path: Path) -> None:
     tokens = Tokens.open(write(tmp_path / "a.bin", [1, 2]), vocab_size=3, in_memory=0)
-    file = tokens._file
+    file = tokens._files[0]
     assert file is not None
     del tokens
     with pytest.raises(OSError, match="Bad file descriptor"):
@@ -155,7 +155,7 @@ def test_a_folder_with_meta_pkl_is_read_as_characters(folder: Path) -> None:
 
 def test_large_files_are_checked_by_samples(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpt.data, "_CHECKED_WHOLE_BYTES", 0)
-    monkeypatch.setattr(gpt.data, "_SAMPLE_TOKENS", 50)
+    monkeypatch.setattr(gpt.tokens, "_SAMPLE_TOKENS", 50)
     check_source(DataConfig(dir=str(folder)), MODEL)
     write(folder / "train.bin", [60000] * 1000)
     with pytest.raises(DataError, match=r"train\.bin: token id 60000 .* vocabulary of 50,257"):
