@@ -46,13 +46,18 @@ class FrameBudget:
         self._hurried = 0
         self._credit = 0.0
         self._history: deque[tuple[float, float]] = deque()
+        self._spent_before = 0.0
+        self.total: tuple[int, float] = (0, 0.0)
+        """Frames drawn so far, and all CPU seconds of the thread since `restart`; other threads may read it."""
         self.restart()
 
     def restart(self) -> None:
         """Forgets what was spent so far, such as on starting up."""
         self._credit = 0.0
         self._history.clear()
-        self._history.append((self._wall(), self._cpu()))
+        self._spent_before = self._cpu()
+        self._history.append((self._wall(), self._spent_before))
+        self.total = (0, 0.0)
 
     def hurry(self) -> None:
         """Draws the next few frames as fast as allowed: someone pressed a key."""
@@ -67,6 +72,7 @@ class FrameBudget:
         wall, cpu = self._wall(), self._cpu()
         last_wall, last_cpu = self._history[-1]
         spent, elapsed = cpu - last_cpu, wall - last_wall
+        self.total = (self.total[0] + drew, cpu - self._spent_before)
         self._history.append((wall, cpu))
         while len(self._history) > 2 and wall - self._history[1][0] >= WINDOW:
             self._history.popleft()

@@ -15,13 +15,13 @@ from cyclopts import App, CycloptsError, Parameter
 
 from cockpit import __version__
 from cockpit.sanitize import clean_line
-from gpt.errors import RunError, UserError
+from gpt.errors import UserError
 
 app = App(
     name="gpt-cockpit",
     help="Trains a small GPT on this machine and puts its pilot in front of it.",
     usage="Usage: gpt-cockpit PROFILE [OPTIONS]\n       gpt-cockpit runs [--json]\n"
-    "       gpt-cockpit bench PROFILE [--baseline] [--json]\n",
+    "       gpt-cockpit bench PROFILE [--baseline] [--screen] [--json]\n",
     version=__version__,
     help_flags=["--help", "-h"],
     help_formatter="plain",
@@ -98,18 +98,27 @@ def bench(
     warmup: Annotated[int, Parameter(help="Steps before them that are not.", show_default=True)] = 20,
     repeats: Annotated[int, Parameter(help="Measurements, each in a process of its own.", show_default=True)] = 3,
     baseline: Annotated[bool, Parameter(help="Also time a plain loop doing the same work, in turns.")] = False,
+    screen: Annotated[bool, Parameter(help="Also what the screen costs: runs with and without it, in turns.")] = False,
+    columns: Annotated[int, Parameter(help="Width of that screen.", show_default=True)] = 120,
+    rows: Annotated[int, Parameter(help="Height of that screen.", show_default=True)] = 35,
+    seconds: Annotated[float, Parameter(help="Measured of each run with or without it.", show_default=True)] = 6.0,
     json: Annotated[bool, Parameter(help="As JSON, for scripts.")] = False,
 ) -> int:
     """Times a profile's real step, and says where the time goes."""
     from cockpit import benchmark
     from cockpit import profile as profiles
 
-    for name, value, least in (("--steps", steps, 1), ("--warmup", warmup, 0), ("--repeats", repeats, 1)):
-        if value < least:
-            raise RunError(f"{name} must be an integer ≥ {least}; got {value}")
-    settings = profiles.load(profiles.find(profile), overrides).profile
-    result = benchmark.bench(settings, steps=steps, warmup=warmup, repeats=repeats, baseline=baseline)
-    _print(dumps(result, indent=1) if json else benchmark.as_table(settings, result))
+    loaded = profiles.load(profiles.find(profile), overrides)
+    plan = benchmark.Plan(
+        steps=steps, warmup=warmup, repeats=repeats, baseline=baseline,
+        screen=screen, columns=columns, rows=rows, seconds=seconds,
+    )  # fmt: skip
+    try:
+        result = benchmark.bench(loaded, plan)
+    except benchmark.MeasurementError as error:
+        sys.stderr.write(f"gpt-cockpit: {clean_line(str(error))}\n")
+        return 1
+    _print(dumps(result, indent=1) if json else benchmark.as_table(loaded.profile, result))
     return 0
 
 

@@ -195,7 +195,7 @@ class Run:
 
         True if it is gone.
         """
-        if any(self.checkpoints_path.glob("*/state.json")) or self._has_step():
+        if any(self.checkpoints_path.glob("*/state.json")) or self.has_step():
             return False
         shutil.rmtree(self.checkpoints_path, ignore_errors=True)
         for name in _OWN_FILES:
@@ -206,7 +206,8 @@ class Run:
                 self.path.parent.rmdir()  # and here where there are other runs
         return not self.path.exists()
 
-    def _has_step(self) -> bool:
+    def has_step(self) -> bool:
+        """True once the log holds a step."""
         try:
             return b'"event":"StepDone"' in self.events_path.read_bytes()
         except OSError:

@@ -96,6 +96,7 @@ def _show_screen(
     from cockpit.app import CockpitApp
 
     app = signals.app = CockpitApp(link, reload_profile=reload_profile)
+    link.screen = app.budget
     choice, failed = None, False
     try:
         with screen_on_terminal(outside):
@@ -105,7 +106,7 @@ def _show_screen(
         traceback.print_exc()  # into console.log
         failed = True
     finally:
-        signals.app = None
+        signals.app = link.screen = None
     for number in (signal.SIGTSTP, signal.SIGCONT):  # Textual's own stay behind, and abort where it is gone
         signal.signal(number, signal.SIG_DFL)
     if failed:  # the screen can die, the run goes on

@@ -35,8 +35,9 @@ class Telemetry:
             self._gpu = pynvml.nvmlDeviceGetHandleByUUID(uuid)
             self._nvml = pynvml
 
-    def sample(self) -> TelemetrySampled:
-        """The meters now."""
+    def sample(self, screen: tuple[int, float] | None = None) -> TelemetrySampled:
+        """The meters now. `screen`: frames drawn and CPU seconds spent by the screen, where there is one."""
+        frames, spent = screen or (None, None)
         memory = psutil.virtual_memory()
         return TelemetrySampled(
             rss=self._process.memory_info().rss,
@@ -45,6 +46,8 @@ class Telemetry:
             host_memory_total=memory.total,
             cpu_percent=psutil.cpu_percent(),
             process_cpu_percent=self._process.cpu_percent(),
+            screen_frames=frames,
+            screen_cpu_s=spent,
             **self._sample_gpu(),
         )
 

@@ -249,6 +249,10 @@ class TelemetrySampled(Event, frozen=True, tag=True, kw_only=True):
     gpu_memory_total: int | None = None
     gpu_watts: float | None = None
     gpu_celsius: float | None = None
+    screen_frames: int | None = None
+    """Frames that the screen in this process has drawn so far; None where there is none."""
+    screen_cpu_s: float | None = None
+    """CPU seconds that its thread has spent meanwhile."""
 
 
 class LogLine(Event, frozen=True, tag=True, kw_only=True):

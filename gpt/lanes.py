@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -68,8 +67,6 @@ class Lanes:
         self._mine = [p for p in model.parameters() if p.requires_grad]
         self._theirs = [[p for p in twin.parameters() if p.requires_grad] for twin in replicas]
         self._workers = [_Worker(forward, threads) for forward in forwards[1:]]
-        self.forward_seconds = 0.0
-        """Time that this thread's forward pass took in the newest micro-step."""
         weakref.finalize(self, _end, self._workers)
 
     @property
@@ -77,8 +74,13 @@ class Lanes:
         """Number of lanes, the caller's own included."""
         return len(self._forwards)
 
-    def add_gradient(self, inputs: Tensor, targets: Tensor, share: float) -> Tensor:
+    def add_gradient(
+        self, inputs: Tensor, targets: Tensor, share: float, after_forward: Callable[[], None] = lambda: None
+    ) -> Tensor:
         """Adds `share` of the gradient of the mean loss over (B, T) rows; returns that share of the loss.
+
+        Args:
+            after_forward: called by this thread when it knows the loss of its own rows.
 
         The gradient is whole only after `gather`. Raises what any lane raised, once all have ended.
         """
@@ -88,9 +90,8 @@ class Lanes:
             worker.begin(some_inputs, some_targets, share)
         try:
             with self.narrow():
-                start = time.perf_counter()
                 loss = self._forwards[0](*rows[0]) * share
-                self.forward_seconds = time.perf_counter() - start
+                after_forward()
                 loss.backward()
         finally:
             outcomes = [worker.end() for worker in self._workers]

@@ -21,6 +21,9 @@ from gpt.ledger import TimeLedger
 from gpt.model import GPT
 from gpt.optim import clip_grad_norm, set_learning_rate, set_weight_decay
 
+PARTS = ("data", "forward", "backward", "optimizer")
+"""Parts of a step: a batch is made, the loss is computed, its gradient, the update (clipping included)."""
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -65,6 +68,8 @@ class Stepper:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.lanes = lanes
         """Splits each micro-batch over threads; None: it goes through `forward` as a whole."""
+        self.on_part: Callable[[str], None] = _ignore
+        """Told each of PARTS when `take` has done with it (on a GPU: has queued it). Must not wait for the device."""
         self.is_updating = False
         """True while the weights are between two steps; after an error then they are not to be saved."""
         self._queued: _Queued | None = None
@@ -101,10 +106,12 @@ class Stepper:
             with self.ledger.during("data"), queued.waiting_for_data():
                 starts = self.order.starts(sequence + micro_step * self.micro_batch_size, self.micro_batch_size)
                 inputs, targets = to_device(self.tokens.gather(starts, self.block_size + 1), self.device)
+            self.on_part("data")
             loss = self.add_gradient(inputs, targets)
             total = loss if total is None else total + loss
         assert total is not None
         norm = self.update(grad_clip)
+        self.on_part("optimizer")
         queued.finish(total, norm)
         if not self.device.lags:
             return queued.read()
@@ -119,10 +126,14 @@ class Stepper:
     def add_gradient(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Adds a micro-step's share of the gradient; returns its share of the step's mean loss, on the device."""
         if self.lanes:
-            return self.lanes.add_gradient(inputs, targets, 1 / self.accum)
-        share = self.share_of_loss(inputs, targets)
-        self.backward(share)
-        return share.detach()
+            loss = self.lanes.add_gradient(inputs, targets, 1 / self.accum, lambda: self.on_part("forward"))
+        else:
+            share = self.share_of_loss(inputs, targets)
+            self.on_part("forward")
+            self.backward(share)
+            loss = share.detach()
+        self.on_part("backward")
+        return loss
 
     def share_of_loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """This micro-step's share of the step's mean loss, on the device."""
@@ -170,6 +181,10 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         if self.lanes:
             self.lanes.clear()
+
+
+def _ignore(part: str) -> None:
+    """Nobody wants to know."""
 
 
 class Abandoned(Exception):

@@ -6,6 +6,7 @@ import collections
 import threading
 from pathlib import Path
 
+from cockpit.budget import FrameBudget
 from cockpit.eventlog import EventLog
 from cockpit.runs import Run
 from cockpit.telemetry import ConsoleTail, Telemetry
@@ -32,6 +33,8 @@ class LocalLink:
         """What ended the trainer, if it was an error."""
         self.crash: BaseException | None = None
         """The exception behind a failure that is our bug."""
+        self.screen: FrameBudget | None = None
+        """What the screen in front of the run costs, for the log; None while there is none."""
         self._folder = run
         self._resume = resume
         self._log = EventLog(run.events_path)
@@ -123,7 +126,8 @@ class LocalLink:
             ended = self._ended.wait(METER_SECONDS)
             for line in self._console.read():
                 self._emit(line)
-            self._emit(self._telemetry.sample())
+            screen = self.screen
+            self._emit(self._telemetry.sample(screen.total if screen else None))
             self._watch_log()
 
     def _watch_log(self) -> None:

@@ -30,6 +30,9 @@ _READING: tuple[tuple[str, str], ...] = (
 )  # fmt: skip
 
 
+TITLE = "Keys, and how to read the screen"
+
+
 class HelpScreen(Box[None]):
     """Keys, markers, patterns and words."""
 
@@ -42,7 +45,7 @@ class HelpScreen(Box[None]):
     ]
 
     def __init__(self) -> None:
-        super().__init__("Keys, and how to read the screen", hints(("↑ ↓", "scroll"), ("esc", "close")))
+        super().__init__(TITLE, hints(("↑ ↓", "scroll"), ("esc", "close")))
 
     def body(self) -> Iterable[Widget]:
         keys = [((action.key_name or action.keys).split(",")[0], action.label, action.help) for action in ACTIONS]

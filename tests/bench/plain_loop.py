@@ -2,14 +2,16 @@
 
     python tests/bench/plain_loop.py PROFILE.json [--steps N] [--warmup N]
 
-What is usual here and not in ours: a batch is stacked row by row from a memory map, AdamW is the default one, the loss
-is read by `.item()` every step, clipping is torch's own. Prints one JSON object: ms_per_iter, losses.
+What is usual here and not in ours: a batch is stacked row by row from a memory map, AdamW is the default one (on a GPU
+the fused one, as nanoGPT has it), the loss is read by `.item()` every step, clipping is torch's own. Device, precision,
+threads and torch.compile are those that ours chooses, so that nothing else differs.
+
+Prints one JSON object: ms_per_iter, losses. Ends with 2 and one line where it cannot do the same work.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import statistics
 import sys
 import tempfile
@@ -24,9 +26,12 @@ from torch.nn import functional as F
 
 from gpt.config import ModelConfig, Profile
 from gpt.data import BatchOrder, open_dataset
-from gpt.device import usable_cores
-from gpt.model import GPT
+from gpt.device import Device, choose
+from gpt.errors import UserError
+from gpt.evaluate import finite
+from gpt.ledger import TimeLedger
 from gpt.schedule import learning_rate
+from gpt.snapshot import build
 
 
 class Attention(nn.Module):
@@ -85,7 +90,7 @@ class Plain(nn.Module):
         self.transformer["wte"].weight = self.lm_head.weight
 
     def forward(self, idx: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        pos = torch.arange(0, idx.size(1), dtype=torch.long)
+        pos = torch.arange(0, idx.size(1), dtype=torch.long, device=idx.device)
         x = self.transformer["drop"](self.transformer["wte"](idx) + self.transformer["wpe"](pos))
         for block in self.transformer["h"]:
             x = block(x)
@@ -93,25 +98,27 @@ class Plain(nn.Module):
         return F.cross_entropy(logits.view(-1, logits.size(-1)), targets.view(-1), ignore_index=-1)
 
 
-def batch(path: Path, starts: np.ndarray, block_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def batch(path: Path, starts: np.ndarray, block_size: int, device: Device) -> tuple[torch.Tensor, torch.Tensor]:
     data = np.memmap(path, dtype=np.uint16, mode="r")  # anew for each batch, as nanoGPT does
     x = torch.stack([torch.from_numpy(data[i : i + block_size].astype(np.int64)) for i in starts])
     y = torch.stack([torch.from_numpy(data[i + 1 : i + 1 + block_size].astype(np.int64)) for i in starts])
-    return x, y
+    if device.type == "cuda":
+        x, y = x.pin_memory(), y.pin_memory()
+    return x.to(device.torch_device, non_blocking=True), y.to(device.torch_device, non_blocking=True)
 
 
-def main() -> None:
-    path, *options = sys.argv[1:]
-    numbers = dict(zip(options[::2], map(int, options[1::2]), strict=True))
-    steps, warmup = numbers.get("--steps", 50), numbers.get("--warmup", 10)
-    profile = msgspec.json.decode(Path(path).read_bytes(), type=Profile)
-    torch.set_num_threads(profile.train.threads or usable_cores())
+def train(profile: Profile, steps: int, warmup: int) -> tuple[list[float], list[float]]:
+    """(losses, seconds) of all steps."""
+    if profile.model.init_from != "scratch":
+        raise UserError("--baseline starts from fresh weights; add --set model.init_from=scratch")
+    device = choose(profile)
+    if device.dtype == "float16":
+        raise UserError("--baseline has no gradient scaler; add --set train.dtype=float32")
     data = open_dataset(profile.data, profile.model)
-    vocab_size = profile.model.vocab_size or data.tokenizer.vocab_size
-    torch.manual_seed(profile.train.seed)
-    ours = GPT(profile.model, vocab_size)  # only for its first weights
-    model = Plain(profile.model, vocab_size)
-    model.load_state_dict(dict(ours.state_dict()) | {"lm_head.weight": ours.transformer.wte.weight})
+    ours = build(profile, device, data, TimeLedger("other"))  # only for its first weights
+    torch.set_flush_denormal(False)  # ours alone switches it on
+    model = Plain(profile.model, ours.vocab_size).to(device.torch_device)
+    model.load_state_dict(dict(ours.model.state_dict()) | {"lm_head.weight": ours.model.transformer.wte.weight})
     del ours
     optim, order = (
         profile.optim,
@@ -121,32 +128,56 @@ def main() -> None:
     rest = [p for p in model.parameters() if p.dim() < 2]
     optimizer = torch.optim.AdamW(
         [{"params": decay, "weight_decay": optim.weight_decay}, {"params": rest, "weight_decay": 0.0}],
-        lr=optim.learning_rate, betas=(optim.beta1, optim.beta2),
+        lr=optim.learning_rate, betas=(optim.beta1, optim.beta2), fused=True if device.type == "cuda" else None,
     )  # fmt: skip
+    forward = torch.compile(model) if device.compile else model
     size, accum = profile.train.micro_batch_size, profile.grad_accum_steps
     losses, seconds = [], []
     with tempfile.TemporaryDirectory() as folder:
-        tokens = Path(folder) / "train.bin"
-        data.train.first(len(data.train)).astype(np.uint16).tofile(tokens)
+        tokens = Path(profile.data.dir or folder) / "train.bin"
+        if not profile.data.dir:
+            data.train.first(len(data.train)).astype(np.uint16).tofile(tokens)
         for step in range(warmup + steps):
             start = time.perf_counter()
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, optim, profile.train.max_steps)
-            total = 0.0
+            total = torch.zeros((), device=device.torch_device)
             for micro_step in range(accum):
                 first = (step * accum + micro_step) * size
-                x, y = batch(tokens, order.starts(first, size), profile.model.block_size)
-                loss = model(x, y) / accum
+                x, y = batch(tokens, order.starts(first, size), profile.model.block_size, device)
+                with device.autocast():
+                    loss = forward(x, y) / accum
                 loss.backward()
-                total += loss.item()
+                total += loss.detach()
             if optim.grad_clip:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), optim.grad_clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+            losses.append(total.item())  # on a GPU this waits for the step
             seconds.append(time.perf_counter() - start)
-            losses.append(total)
-    assert all(math.isfinite(loss) for loss in losses)
-    print(json.dumps({"ms_per_iter": statistics.median(seconds[warmup:]) * 1e3, "losses": losses}))  # noqa: T201
+    return losses, seconds
+
+
+def main() -> None:
+    path, *options = sys.argv[1:]
+    numbers = dict(zip(options[::2], map(int, options[1::2]), strict=True))
+    steps, warmup = numbers.get("--steps", 50), numbers.get("--warmup", 10)
+    profile = msgspec.json.decode(Path(path).read_bytes(), type=Profile)
+    try:
+        losses, seconds = train(profile, steps, warmup)
+    except UserError as error:
+        sys.exit(_refuse(str(error)))
+    except torch.OutOfMemoryError:
+        sys.exit(_refuse("the plain loop runs out of memory; lower train.micro_batch_size"))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    told = {"ms_per_iter": statistics.median(seconds[warmup:]) * 1e3, "losses": [finite(loss) for loss in losses]}
+    print(json.dumps(told))  # noqa: T201
+
+
+def _refuse(text: str) -> int:
+    sys.stderr.write(f"{text}\n")
+    return 2
 
 
 if __name__ == "__main__":
