@@ -239,8 +239,8 @@ def failure(code: int, output: bytes | bytearray) -> Exception:
     if code == 2:
         return RunError(text)
     if code == -9:
-        return RunError("the run was killed, perhaps for want of memory; measure a smaller profile")
-    return MeasurementError(f"a run that was to be measured ended with {code}: {text or 'without a word'}")
+        return RunError("a measurement was killed, perhaps for want of memory; measure a smaller profile")
+    return MeasurementError(f"a measurement ended with {code}: {text or 'without a word'}")
 
 
 def _ending(process: subprocess.Popen[bytes], said: IO[bytes]) -> Exception:

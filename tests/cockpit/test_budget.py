@@ -65,3 +65,15 @@ def test_starting_up_is_not_held_against_the_frames() -> None:
     clock.budget.restart()
     clock.now += 0.1
     assert clock.budget.next_delay(False) == FASTEST
+
+
+def test_the_total_counts_frames_and_all_cpu_time_since_the_start() -> None:
+    clock = Clock(0.01)
+    clock.used = 0.5
+    clock.budget.restart()
+    assert clock.budget.total == (0, 0.0)
+    for drew in (True, False, True):
+        clock.now += 1
+        clock.used += 0.02
+        clock.budget.next_delay(drew)
+    assert clock.budget.total == (2, pytest.approx(0.06))
