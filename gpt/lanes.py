@@ -134,7 +134,8 @@ class _Worker:
         self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         # A function of the module, so that the thread keeps nobody alive but what it computes with.
         arguments = (forward, threads, self._todo, self._done)
-        threading.Thread(target=_work, args=arguments, name="lane", daemon=True).start()
+        self._thread = threading.Thread(target=_work, args=arguments, name="lane", daemon=True)
+        self._thread.start()
 
     def begin(self, inputs: Tensor, targets: Tensor, share: float) -> None:
         self._todo.put((inputs, targets, share))
@@ -144,6 +145,10 @@ class _Worker:
 
     def stop(self) -> None:
         self._todo.put(None)
+
+    def join(self) -> None:
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout=10)
 
 
 def _work(
@@ -168,3 +173,5 @@ def _work(
 def _end(workers: list[_Worker]) -> None:
     for worker in workers:
         worker.stop()
+    for worker in workers:  # at the program's end too: a thread that is cut off inside torch aborts the process
+        worker.join()
