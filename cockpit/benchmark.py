@@ -49,7 +49,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     columns: int = 120
     rows: int = 35
     """Size of the screen."""
-    seconds: float = 6.0
+    seconds: float = 5.0
     """What is measured of each run with or without the screen."""
 
     def check(self) -> None:

@@ -26,7 +26,7 @@ from gpt.events import StepDone, encode
 
 SETTLE_SECONDS = 2.0
 """Time after the first step before anything is measured."""
-KEY_PRESSES = 8
+KEY_PRESSES = 6
 KEY_PATIENCE = 5.0
 """Seconds that an answer to a key may take."""
 START_PATIENCE = 900.0
