@@ -51,6 +51,24 @@ class KVCache:
         """Forgets everything read."""
         self.length = 0
 
+    def positions(self, new: int) -> Tensor:
+        """Positions of `new` tokens that follow: (new,). Raises ValueError where there is no room for them."""
+        end = self.length + new
+        if end > self.capacity:
+            raise ValueError(f"{new} tokens after {self.length} exceed the cache's {self.capacity}")
+        return torch.arange(self.length, end, device=self.keys.device)
+
+    def mask(self, new: int) -> Tensor | None:
+        """What each of `new` tokens looks at, (new, length + new) or one such a sequence; None: all before it."""
+        if not self.length or new == 1:
+            return None
+        # is_causal would align the mask with the first key; the new tokens are the last ones
+        return torch.ones(new, self.length + new, dtype=torch.bool, device=self.keys.device).tril(self.length)
+
+    def advance(self, new: int) -> None:
+        """Counts `new` tokens as read, once every layer has put its share in."""
+        self.length += new
+
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Puts a layer's new (B, H, T, D) keys and values behind the old; returns all, (B, H, length + T, D)."""
         end = self.length + key.shape[2]
@@ -78,12 +96,11 @@ class Attention(nn.Module):
     def forward_cached(self, x: Tensor, cache: KVCache, layer: int) -> Tensor:
         """The same for T tokens that follow those in the cache; no dropout."""
         query, key, value = self._heads(x)
-        past, new = cache.length, x.shape[1]
         key, value = cache.extend(layer, key, value)
-        mask = None
-        if past and new > 1:  # is_causal aligns the mask with the first key; the new tokens are the last ones
-            mask = torch.ones(new, past + new, dtype=torch.bool, device=x.device).tril(past)
-        y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=not past and new > 1)
+        mask = cache.mask(x.shape[1])
+        y = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, is_causal=mask is None and x.shape[1] > 1
+        )
         return self.c_proj(y.transpose(1, 2).reshape(x.shape))
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -196,13 +213,11 @@ class GPT(nn.Module):
 
         Never drops out, whatever mode the model is in. Raises ValueError where the cache has no room.
         """
-        end = cache.length + ids.shape[1]
-        if end > cache.capacity:
-            raise ValueError(f"{ids.shape[1]} tokens after {cache.length} exceed the cache's {cache.capacity}")
-        x = self.transformer.wte(ids) + self.transformer.wpe.weight[cache.length : end]
+        positions = cache.positions(ids.shape[1])  # (T,), or (B, T) where sequences differ in length
+        x = self.transformer.wte(ids) + self.transformer.wpe.weight[positions]
         for layer, block in enumerate(self.transformer.h):
             x = cast(Block, block).forward_cached(x, cache, layer)
-        cache.length = end
+        cache.advance(ids.shape[1])
         return self._head(x[:, -1])
 
     def count_parameters(self, positions: bool = True) -> int:

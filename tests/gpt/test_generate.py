@@ -9,7 +9,8 @@ import torch
 
 from gpt.config import ModelConfig
 from gpt.errors import DataError
-from gpt.generate import draw, generate
+from gpt.draw import draw
+from gpt.generate import generate
 from gpt.model import GPT
 
 VOCAB = 30
