@@ -96,6 +96,13 @@ ACTIONS: tuple[Action, ...] = (
         command=lambda state: Evaluate(), said=lambda state: "evaluating after this micro-step", footer_rank=5,
     ),
     Action(
+        "evaluate_whole", "E", "evaluate all",
+        "Find the loss on the whole validation split, each token once, and on as many tokens of the training split. "
+        "Leaves the curve and the best loss alone, which are of train.eval_steps batches.",
+        command=lambda state: Evaluate(whole=True), in_footer=False,
+        said=lambda state: "evaluating on the whole validation split after this micro-step",
+    ),
+    Action(
         "reload", "r", "reload",
         "Read the profile from disk again, show what differs, and apply what can change while the run goes on.",
         footer_rank=6,

@@ -24,7 +24,7 @@ from cockpit.link.base import Link
 from cockpit.screens.help import HelpScreen
 from cockpit.screens.main import MainScreen
 from cockpit.screens.modal import Box
-from cockpit.screens.prompt import PromptScreen
+from cockpit.screens.prompt import SHOWN_SETTINGS, PromptScreen
 from cockpit.screens.quit import QuitChoice, QuitScreen
 from cockpit.screens.reload import ReloadScreen, differences, show
 from cockpit.state import RunState, reduce
@@ -196,7 +196,9 @@ class CockpitApp(App[QuitChoice]):
             case ev.CheckpointSaved(reason="asked"):
                 self.say(f"saved {event.path} in {fmt.duration(event.seconds)}")
             case ev.EvalDone():
-                self.say(f"step {event.step:,}: train {fmt.loss(event.train_loss)}, val {fmt.loss(event.val_loss)}")
+                whole = f" on all {event.val_tokens:,} tokens" if event.whole and event.val_tokens else ""
+                losses = f"train {fmt.loss(event.train_loss)}, val {fmt.loss(event.val_loss)}"
+                self.say(f"step {event.step:,}: {losses}{whole}")
             case ev.SampleStarted():
                 self._main.front_sample()
             case ev.LogLine(level="warning" | "error"):
@@ -241,7 +243,7 @@ class CockpitApp(App[QuitChoice]):
     def do_sample(self) -> None:
         """Asks for a prompt and sends it."""
         settings = self.link.profile.sample
-        asked = {name: self.settings[f"sample.{name}"] for name in ("temperature", "top_k", "max_new_tokens")}
+        asked = {name: self.settings[f"sample.{name}"] for name in SHOWN_SETTINGS}
         prompts = self.settings["sample.prompts"] or settings.prompts
         prompt = self._prompt if self._prompt is not None else prompts[0]
         self._open(PromptScreen(prompt, **asked), self._sample)

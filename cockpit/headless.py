@@ -108,7 +108,8 @@ class HeadlessReporter:
         bpb = f"  bpb {fmt.number(event.bpb, 3)}" if event.bpb is not None else ""
         losses = f"train {fmt.loss(event.train_loss)}  val {fmt.loss(event.val_loss)}{spread}{bpb}"
         best = "  best so far" if event.best else ""
-        return f"{self._at('eval', event.step)}  {losses}  in {fmt.duration(event.seconds)}{best}"
+        whole = f"  on all {event.val_tokens:,} tokens" if event.whole and event.val_tokens else ""
+        return f"{self._at('eval', event.step)}  {losses}{whole}  in {fmt.duration(event.seconds)}{best}"
 
     def _save_line(self, event: ev.CheckpointSaved) -> str:
         size = f"{event.size / 1e6:,.1f} MB in {event.seconds:.2f} s"

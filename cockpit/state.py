@@ -211,14 +211,17 @@ def _smooth(state: RunState, event: ev.StepDone) -> float | None:
 
 
 def _eval_done(state: RunState, event: ev.EvalDone) -> RunState:
-    changes: dict[str, Any] = {
-        "evaluation": event,
-        "train_eval_loss": state.train_eval_loss.append(event.step, event.train_loss),
-        "val_loss": state.val_loss.append(event.step, event.val_loss),
-    }
+    changes: dict[str, Any] = {"evaluation": event}
+    if not event.aside:
+        changes |= {
+            "train_eval_loss": state.train_eval_loss.append(event.step, event.train_loss),
+            "val_loss": state.val_loss.append(event.step, event.val_loss),
+        }
     if event.best:
         changes |= {"best_val_loss": event.val_loss, "best_step": event.step}
-    text = f"step {event.step:,}: train {_loss(event.train_loss)}, val {_loss(event.val_loss)}, {event.seconds:.1f} s"
+    whole = f" on all {event.val_tokens:,} tokens" if event.whole and event.val_tokens else ""
+    losses = f"train {_loss(event.train_loss)}, val {_loss(event.val_loss)}{whole}"
+    text = f"step {event.step:,}: {losses}, {event.seconds:.1f} s"
     return _log(_mark(_with(state, **changes), event.step, "evaluate", text), event, text)
 
 
@@ -243,16 +246,17 @@ def _sample_started(state: RunState, event: ev.SampleStarted) -> RunState:
 
 
 def _sample_text(state: RunState, event: ev.SampleText) -> RunState:
-    if not state.samples or state.samples[-1].number != event.sample:
-        return state
-    last = state.samples[-1]
-    return _with(state, samples=(*state.samples[:-1], _with(last, text=last.text + event.text)))
+    return _with(state, samples=tuple(
+        _with(sample, text=sample.text + event.text) if sample.number == event.sample else sample
+        for sample in state.samples
+    ))  # fmt: skip
 
 
 def _sample_done(state: RunState, event: ev.SampleDone) -> RunState:
     record = SampleRecord(event.sample, event.step, event.prompt, event.text, True)
-    others = tuple(s for s in state.samples if s.number != event.sample)
-    return _with(state, samples=(*others, record)[-SAMPLES:])
+    if all(sample.number != event.sample for sample in state.samples):  # its beginning is long forgotten
+        return _with(state, samples=(*state.samples, record)[-SAMPLES:])
+    return _with(state, samples=tuple(record if s.number == event.sample else s for s in state.samples))
 
 
 def _paused(state: RunState, event: ev.Paused) -> RunState:

@@ -24,13 +24,19 @@ class StepOnce(Command, frozen=True, tag=True, kw_only=True):
 
 
 class Sample(Command, frozen=True, tag=True, kw_only=True):
-    """Continue a prompt. What is None comes from the profile's [sample] section."""
+    """Continue a prompt, `count` times. What is None comes from the profile's [sample] section, where each is said."""
 
     prompt: str | None = None
     temperature: float | None = None
     top_k: int | None = None
+    top_p: float | None = None
+    repetition_penalty: float | None = None
+    stop: str | None = None
+    """Empty: none, whatever the profile says."""
+    count: int | None = None
     max_new_tokens: int | None = None
     seed: int | None = None
+    """Of the first sample; the next ones have the numbers that follow."""
 
 
 class Save(Command, frozen=True, tag=True, kw_only=True):
@@ -39,6 +45,9 @@ class Save(Command, frozen=True, tag=True, kw_only=True):
 
 class Evaluate(Command, frozen=True, tag=True, kw_only=True):
     """Estimate the losses now."""
+
+    whole: bool = False
+    """On the whole validation split, and as many windows of the training split, instead of train.eval_steps batches."""
 
 
 class SetConfig(Command, frozen=True, tag=True, kw_only=True):

@@ -74,8 +74,8 @@ class TrainConfig(Section, frozen=True, kw_only=True):
     """Tokens in a step, instead of grad_accum_steps; a multiple of micro_batch_size × block_size."""
     eval_interval: NaturalInt = 250
     """Steps between evaluations; 0: only at the end."""
-    eval_steps: PositiveInt = 20
-    """Batches per split in one evaluation."""
+    eval_steps: NaturalInt = 20
+    """Batches per split in one evaluation; 0: the whole validation split, and as many windows of the training split."""
     log_interval: PositiveInt = 10
     """Steps between printed lines."""
     seed: Annotated[int, Meta(ge=0, le=10**9)] = 1337
@@ -129,6 +129,14 @@ class SampleConfig(Section, frozen=True, kw_only=True):
     """0: always the likeliest token."""
     top_k: NaturalInt = 200
     """Choose among the k likeliest tokens; 0: among all."""
+    top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    """Of them, choose among the fewest likeliest whose probabilities make up this share; 1: among all."""
+    repetition_penalty: Annotated[float, Meta(ge=1)] = 1.0
+    """Makes tokens that the text holds already less likely by this factor on their logits; 1: no penalty."""
+    stop: str = ""
+    """A sample ends before this text; empty: it ends at max_new_tokens."""
+    count: Annotated[int, Meta(ge=1, le=64)] = 1
+    """Samples of each prompt, drawn side by side."""
     max_new_tokens: PositiveInt = 200
     seed: Annotated[int, Meta(ge=0, le=10**9)] = 1
 
@@ -219,7 +227,8 @@ LIVE_KEYS = frozenset({
     "optim.grad_clip", "optim.weight_decay",
     "train.max_steps", "train.eval_interval", "train.eval_steps", "train.log_interval",
     "checkpoint.interval", "checkpoint.keep", "checkpoint.best",
-    "sample.prompts", "sample.interval", "sample.temperature", "sample.top_k", "sample.max_new_tokens", "sample.seed",
+    "sample.prompts", "sample.interval", "sample.temperature", "sample.top_k", "sample.top_p",
+    "sample.repetition_penalty", "sample.stop", "sample.count", "sample.max_new_tokens", "sample.seed",
     "screen.cpu_budget", "device.peak_tflops", "name", "description", "expected_parameters",
 })  # fmt: skip
 """Keys that can change while a run goes on."""

@@ -1,4 +1,4 @@
-"""Losses estimated with dropout off, on batches of their own, without touching any random generator."""
+"""Losses with dropout off, on batches of their own or a whole split, without touching any random generator."""
 
 from __future__ import annotations
 
@@ -15,18 +15,29 @@ import torch
 from gpt.config import Profile
 from gpt.data import Dataset, Tokens, evaluation_starts
 from gpt.device import Device
-from gpt.events import EvalDone, Event
+from gpt.errors import DataError
+from gpt.events import EvalDone, Event, LogLine
+
+NOT_COUNTED = -100
+"""A target that the loss leaves out."""
+
+
+class BrokenOff(Exception):
+    """An evaluation was given up between two batches; there is no estimate."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean loss over evenly spaced windows of a split."""
+    """A mean loss over windows of a split."""
 
     loss: float
     """nats/token."""
     stderr: float | None
-    """Standard error of `loss` over the batches, nats/token; None for a single batch."""
+    """Standard error of `loss`, nats/token; None for a single batch."""
     tokens: int
+    """Tokens that were predicted."""
+    bytes: int | None = None
+    """Bytes of text that they stand for, where that was asked for."""
 
 
 def to_device(windows: np.ndarray, device: Device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,35 +57,83 @@ def estimate_loss(
     *,
     block_size: int,
     batch_size: int,
-    batches: int,
-    between: Callable[[], None] = lambda: None,
+    batches: int | None,
+    byte_lengths: np.ndarray | None = None,
+    go_on: Callable[[], bool] = lambda: True,
 ) -> Estimate:
-    """Mean loss of `model(inputs, targets)` over `batches` batches of `tokens`, the same ones every time.
+    """Mean loss of `model(inputs, targets)` over `tokens`, on the same batches every time.
+
+    The standard error is that of a ratio of two sums, loss over tokens, with batches as its units (Cochran 1977,
+    section 6.4): √(n/(n-1) · Σ w²(m - mean)²) / Σ w for batches of w tokens and mean loss m. For batches of one size it
+    is the familiar std/√n. Batches, not windows, are the units also where every window is read: neighbours come
+    from the same documents and are alike, so counting them as independent would promise too much.
 
     Args:
-        between: called after each batch, so that a long evaluation can report that it is alive.
+        batches: of evenly spaced windows; None: every token of the split but its first is predicted, once.
+        byte_lengths: (V,) bytes of text behind each id, to be added up over the predicted tokens.
+        go_on: asked after each batch; False gives the evaluation up.
+
+    Raises BrokenOff.
     """
-    starts = evaluation_starts(len(tokens), block_size, batches * batch_size)
+    if batches is None:
+        starts, skipped = whole_split(len(tokens), block_size, batch_size)
+    else:
+        starts = evaluation_starts(len(tokens), block_size, batches * batch_size)
+        skipped = np.zeros_like(starts)
     was_training = model.training
     model.eval()
     losses: list[torch.Tensor] = []
     weights: list[int] = []
+    text_bytes = 0
     try:
+        # Not inference_mode: it is no faster, and what a model makes at its first use and keeps, such as a table of
+        # positions, training could not use if it were made in it.
         with torch.no_grad():
             for first in range(0, len(starts), batch_size):
-                rows = starts[first : first + batch_size]
-                inputs, targets = to_device(tokens.gather(rows, block_size + 1), device)
+                portion = slice(first, first + batch_size)
+                windows = tokens.gather(starts[portion], block_size + 1)
+                counted = np.arange(block_size) >= skipped[portion, None]  # (B, T)
+                inputs, targets = to_device(windows, device)
+                if not counted.all():
+                    left_out = torch.from_numpy(~counted).to(targets.device)
+                    targets = targets.masked_fill(left_out, NOT_COUNTED)  # a copy: inputs lie in the same memory
                 with device.autocast():
                     _, loss = model(inputs, targets)
                 losses.append(loss.float())
-                weights.append(len(rows))
-                between()
+                weights.append(int(counted.sum()))
+                if byte_lengths is not None:
+                    text_bytes += int(byte_lengths[windows[:, 1:][counted]].sum())
+                if not go_on():
+                    raise BrokenOff
             means = torch.stack(losses).double().cpu().numpy()
     finally:
         model.train(was_training)
+    loss, stderr = _weighted(means, np.array(weights))
+    return Estimate(loss, stderr, sum(weights), None if byte_lengths is None else text_bytes)
+
+
+def whole_split(tokens: int, block_size: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Windows that predict every token of a split but its first, each once: starts and skipped, both (n,) int64.
+
+    Windows lie side by side. What is left at the end is the end of one more whole window, which overlaps the one before
+    it and skips that many targets: so what is predicted there has a context, and every batch has the same shape, for
+    which a compiled model is compiled already. Windows that only fill up the last batch skip all.
+    """
+    predicted = tokens - 1
+    count = -(-predicted // block_size)
+    starts = np.minimum(np.arange(count, dtype=np.int64) * block_size, predicted - block_size)
+    skipped = np.arange(count, dtype=np.int64) * block_size - starts
+    filling = np.zeros(-count % batch_size, dtype=np.int64)
+    return np.concatenate([starts, filling]), np.concatenate([skipped, filling + block_size])
+
+
+def _weighted(means: np.ndarray, weights: np.ndarray) -> tuple[float, float | None]:
+    """Mean over all tokens, and its standard error, from each batch's mean and number of tokens."""
     mean = float(np.average(means, weights=weights))
-    stderr = float(np.std(means, ddof=1) / math.sqrt(len(means))) if len(means) > 1 else None
-    return Estimate(mean, stderr, len(starts) * block_size)
+    n = len(means)
+    if n == 1:
+        return mean, None
+    return mean, float(np.sqrt(n / (n - 1) * np.sum((weights * (means - mean)) ** 2)) / weights.sum())
 
 
 class Evaluator:
@@ -87,7 +146,8 @@ class Evaluator:
         self.train_loss: float | None = None
         self.val_loss: float | None = None
         self.step: int | None = None
-        """Step of the newest losses; at the same step they would come out the same again."""
+        """Step of the newest losses."""
+        self._whole_step: int | None = None
 
     def facts(self) -> dict[str, Any]:
         """JSON values for a checkpoint."""
@@ -104,25 +164,65 @@ class Evaluator:
         self.step, self.train_loss, self.val_loss = facts["step"], facts["train_loss"], facts["val_loss"]
         self.best_val_loss, self.best_step = facts["best_val_loss"], facts["best_step"]
 
-    def evaluate(self, step: int, model: torch.nn.Module, profile: Profile, between: Callable[[], None]) -> bool:
-        """Estimates both losses and says so; True where val_loss is the lowest so far."""
+    def knows(self, step: int, *, whole: bool) -> bool:
+        """Whether the losses at a step are known already: they would come out the same again."""
+        return step == (self._whole_step if whole else self.step)
+
+    def evaluate(
+        self, step: int, model: torch.nn.Module, profile: Profile, *, whole: bool = False,
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> bool:  # fmt: skip
+        """Estimates both losses and says so; True where val_loss is the lowest so far.
+
+        Args:
+            whole: on the whole validation split, whatever the profile says. Where it says otherwise the estimate stands
+                aside: compared with those on other tokens, it could make a step look the best that is not.
+            go_on: asked after each batch; where it says no, nothing has been estimated and nothing is noted.
+        """
         start = time.perf_counter()
+        train_config, block_size = profile.train, profile.model.block_size
+        aside = whole and train_config.eval_steps > 0
+        whole = whole or not train_config.eval_steps
+        batches = train_config.eval_steps
+        if whole:
+            batches = len(whole_split(len(self._data.val), block_size, train_config.micro_batch_size)[0])
+            batches //= train_config.micro_batch_size
         estimate = functools.partial(
-            estimate_loss, model, device=self._device, block_size=profile.model.block_size,
-            batch_size=profile.train.micro_batch_size, batches=profile.train.eval_steps, between=between,
+            estimate_loss, model, device=self._device, block_size=block_size,
+            batch_size=train_config.micro_batch_size, go_on=go_on,
         )  # fmt: skip
-        train, val = estimate(tokens=self._data.train), estimate(tokens=self._data.val)
-        best = math.isfinite(val.loss) and (self.best_val_loss is None or val.loss < self.best_val_loss)
+        try:
+            train = estimate(tokens=self._data.train, batches=batches)
+            val = estimate(
+                tokens=self._data.val, batches=None if whole else batches,
+                byte_lengths=self._byte_lengths if whole else None,
+            )  # fmt: skip
+        except BrokenOff:
+            self._emit(LogLine(level="info", text=f"evaluation at step {step:,} broken off"))
+            return False
+        best = not aside and math.isfinite(val.loss) and (self.best_val_loss is None or val.loss < self.best_val_loss)
         if best:
             self.best_val_loss, self.best_step = val.loss, step
-        self.step, self.train_loss, self.val_loss = step, train.loss, val.loss
-        per_token = self._data.val_bytes_per_token
+        if whole:
+            self._whole_step = step
+        if not aside:
+            self.step, self.train_loss, self.val_loss = step, train.loss, val.loss
+        per_token = val.bytes / val.tokens if val.bytes is not None else self._data.val_bytes_per_token
         self._emit(EvalDone(
             step=step, train_loss=finite(train.loss), val_loss=finite(val.loss), val_stderr=finite(val.stderr),
-            bpb=finite(val.loss / math.log(2) / per_token) if per_token else None,
-            seconds=time.perf_counter() - start, best=best,
+            bpb=finite(val.loss / math.log(2) / per_token) if per_token else None, val_tokens=val.tokens,
+            whole=whole, aside=aside, seconds=time.perf_counter() - start, best=best,
         ))  # fmt: skip
         return best
+
+    @functools.cached_property
+    def _byte_lengths(self) -> np.ndarray | None:
+        """(V,) bytes of text behind each id; None where the vocabulary is not at hand."""
+        try:
+            known = self._data.tokenizer.byte_lengths()
+        except DataError:
+            return None
+        return np.pad(known, (0, max(0, self._data.val.vocab_size - len(known))))
 
 
 def finite(value: float | None) -> float | None:

@@ -115,9 +115,15 @@ class EvalDone(Event, frozen=True, tag=True, kw_only=True):
     train_loss: float | None
     val_loss: float | None
     val_stderr: float | None = None
-    """Standard error of val_loss over the evaluation batches, nats/token."""
+    """Standard error of val_loss over the evaluation's batches, nats/token."""
     bpb: float | None = None
     """Bits per byte of the validation text."""
+    val_tokens: int | None = None
+    """Validation tokens that were predicted."""
+    whole: bool = False
+    """Each token of the validation split was predicted once."""
+    aside: bool = False
+    """Asked for, on other tokens than the run's own evaluations: no point of their curve, and never the best."""
     seconds: float
     best: bool
     """The lowest val_loss of the run so far."""

@@ -98,9 +98,7 @@ class Attention(nn.Module):
         query, key, value = self._heads(x)
         key, value = cache.extend(layer, key, value)
         mask = cache.mask(x.shape[1])
-        y = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, is_causal=mask is None and x.shape[1] > 1
-        )
+        y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None and x.shape[1] > 1)
         return self.c_proj(y.transpose(1, 2).reshape(x.shape))
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

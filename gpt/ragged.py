@@ -87,7 +87,7 @@ class RaggedCache(KVCache):
         self._set_lengths([*self.lengths[:target], length, *self.lengths[target + 1 :]])
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Lets go of all rows but these, which are given in rising order and keep it; only those that move are copied."""
+        """Lets go of all rows but these, given in rising order; they keep it, and only those that move are copied."""
         for target, source in enumerate(rows):
             if source != target:
                 self.copy_row(source, target)

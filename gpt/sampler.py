@@ -1,75 +1,152 @@
-"""A sample drawn beside training and told as events: it starts, its text comes in pieces, it is done."""
+"""Samples drawn beside training and told as events: each starts, its text comes in pieces, it is done."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
+import msgspec
 import torch
 
 from gpt.commands import Sample
-from gpt.config import SampleConfig
+from gpt.config import Profile, SampleConfig
 from gpt.device import Device
-from gpt.errors import DataError
+from gpt.errors import DataError, ProfileError
 from gpt.events import Event, LogLine, SampleDone, SampleStarted, SampleText
-from gpt.generate import generate
+from gpt.generate import Continuation
 from gpt.model import GPT
+from gpt.stopping import StopFinder
+from gpt.strict import find_mistake
 from gpt.tokenizer import StreamDecoder, Tokenizer
-
-_T = TypeVar("_T")
 
 CHUNK_SECONDS = 0.1
 """Text is sent in pieces of at least this age, so that a fast model does not flood the log."""
+SIDE_BY_SIDE = 16
+"""Samples drawn together at most: each one's keys and values take memory."""
 
 
-def draw_sample(
+def draw_samples(
     model: GPT,
     tokenizer: Tokenizer,
     device: Device,
     settings: SampleConfig,
     command: Sample,
     *,
+    prompts: Sequence[str] | None = None,
     number: int,
     step: int,
     emit: Callable[[Event], None],
     go_on: Callable[[], bool],
-) -> None:
-    """Continues a prompt with a generator of its own, seeded by the sample's number.
+) -> int:
+    """Continues prompts side by side, each `count` times and with a generator of its own; returns how many samples.
+
+    A sample's seed is the profile's plus its number, or the command's plus its place among those drawn, so its text
+    does not depend on what is drawn beside it (gpt.generate says how far).
 
     Args:
         settings: what the command leaves open.
-        go_on: asked after each token; False ends the sample early.
+        prompts: what to continue; None: the command's prompt, or the profile's first.
+        number: of the first sample.
+        go_on: asked after each token; False ends all samples early.
+
+    A command out of range draws nothing and is answered with a warning, as is a model that cannot speak.
     """
-    prompt = _first(command.prompt, settings.prompts[0])
-    generator = torch.Generator(device.torch_device).manual_seed(_first(command.seed, settings.seed + number))
-    emit(SampleStarted(sample=number, step=step, prompt=prompt))
-    start = sent = time.perf_counter()
-    decoder, text, waiting, count = StreamDecoder(tokenizer), "", "", 0
     try:
-        tokens: Iterator[int] = generate(
-            model, tokenizer.encode(prompt, errors="drop").tolist(),
-            max_new_tokens=_first(command.max_new_tokens, settings.max_new_tokens),
-            temperature=_first(command.temperature, settings.temperature), top_k=_first(command.top_k, settings.top_k),
-            generator=generator, vocab_size=tokenizer.vocab_size,
-        )  # fmt: skip
-        with device.autocast():
-            for token in tokens:
-                count += 1
-                waiting += decoder.feed(token)
-                if waiting and time.perf_counter() - sent > CHUNK_SECONDS:
-                    emit(SampleText(sample=number, text=waiting))
-                    text, waiting, sent = text + waiting, "", time.perf_counter()
-                if not go_on():
-                    break
-    except (FloatingPointError, DataError) as error:
-        # A model that has diverged cannot speak, nor one whose vocabulary is not at hand; training goes on.
-        emit(LogLine(level="warning", text=f"sample {number} broke off: {error}"))
-    emit(SampleDone(
-        sample=number, step=step, prompt=prompt, text=text + waiting + decoder.flush(), tokens=count,
-        seconds=time.perf_counter() - start,
-    ))  # fmt: skip
+        settings = settled(settings, command)
+    except ProfileError as error:
+        emit(LogLine(level="warning", text=f"no sample: {error}"))
+        return 0
+    prompts = prompts or [settings.prompts[0] if command.prompt is None else command.prompt]
+    samples = [
+        _Sample(number + place, step, prompt, settings.seed + (place if command.seed is not None else number + place),
+                tokenizer, settings, emit)
+        for place, prompt in enumerate(prompt for prompt in prompts for _ in range(settings.count))
+    ]  # fmt: skip
+    for first in range(0, len(samples), SIDE_BY_SIDE):
+        together = samples[first : first + SIDE_BY_SIDE]
+        for sample in together:
+            sample.start()
+        try:
+            with device.autocast():
+                _draw_together(model, tokenizer, device, settings, together, go_on)
+        except (FloatingPointError, DataError, torch.OutOfMemoryError) as error:
+            # A model that has diverged cannot speak, nor one whose vocabulary is not at hand; training goes on.
+            which = f"sample {together[0].number}" + (f" to {together[-1].number}" if len(together) > 1 else "")
+            emit(LogLine(level="warning", text=f"{which} broke off: {error}".splitlines()[0]))
+        for sample in together:
+            sample.end()
+    return len(samples)
 
 
-def _first(given: _T | None, default: _T) -> _T:
-    return default if given is None else given
+def settled(settings: SampleConfig, command: Sample) -> SampleConfig:
+    """The settings with what a command asks for. Raises ProfileError, one line, for what is out of range."""
+    asked = {
+        key: value for key, value in msgspec.structs.asdict(command).items() if key != "prompt" and value is not None
+    }
+    if mistake := find_mistake({"sample": asked}, Profile):
+        raise ProfileError(mistake.text)
+    return msgspec.structs.replace(settings, **asked)
+
+
+def _draw_together(
+    model: GPT, tokenizer: Tokenizer, device: Device, settings: SampleConfig, samples: list[_Sample],
+    go_on: Callable[[], bool],
+) -> None:  # fmt: skip
+    texts = Continuation(
+        model, [tokenizer.encode(sample.prompt, errors="drop").tolist() for sample in samples],
+        [torch.Generator(device.torch_device).manual_seed(sample.seed) for sample in samples],
+        temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p,
+        repetition_penalty=settings.repetition_penalty, vocab_size=tokenizer.vocab_size,
+    )  # fmt: skip
+    for _ in range(settings.max_new_tokens):
+        for row, token in texts.step():
+            samples[row].take(token)
+            if samples[row].is_stopped:
+                texts.stop(row)
+                samples[row].end()
+        if all(sample.is_stopped for sample in samples) or not go_on():
+            return
+
+
+class _Sample:
+    """One sample under way: its text so far, and how much of it has been sent."""
+
+    def __init__(
+        self, number: int, step: int, prompt: str, seed: int, tokenizer: Tokenizer, settings: SampleConfig,
+        emit: Callable[[Event], None],
+    ) -> None:  # fmt: skip
+        self.number, self.prompt, self.seed = number, prompt, seed
+        self._step, self._emit = step, emit
+        self._decoder, self._finder = StreamDecoder(tokenizer), StopFinder(settings.stop)
+        self._text = self._waiting = ""
+        self._tokens = 0
+        self._ended = False
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether its stop string has come."""
+        return self._finder.found
+
+    def start(self) -> None:
+        """Says that it begins."""
+        self._emit(SampleStarted(sample=self.number, step=self._step, prompt=self.prompt))
+        self._start = self._sent = time.perf_counter()
+
+    def take(self, token: int) -> None:
+        """Adds a token; sends text that is certain and has waited long enough."""
+        self._tokens += 1
+        self._waiting += self._finder.feed(self._decoder.feed(token))
+        if self._waiting and not self.is_stopped and time.perf_counter() - self._sent > CHUNK_SECONDS:
+            self._emit(SampleText(sample=self.number, text=self._waiting))
+            self._text, self._waiting, self._sent = self._text + self._waiting, "", time.perf_counter()
+
+    def end(self) -> None:
+        """Says that it is done; a second call does nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        rest = self._waiting + self._finder.feed(self._decoder.flush()) + self._finder.flush()
+        self._emit(SampleDone(
+            sample=self.number, step=self._step, prompt=self.prompt, text=self._text + rest, tokens=self._tokens,
+            seconds=time.perf_counter() - self._start,
+        ))  # fmt: skip

@@ -26,6 +26,7 @@ ALIASES = {
     "lr": "optim.learning_rate", "accumulation_steps": "train.grad_accum_steps", "max_tokens": "sample.max_new_tokens",
     "context_length": "model.block_size", "seq_len": "model.block_size", "n_layers": "model.n_layer",
     "n_heads": "model.n_head", "d_model": "model.n_embd", "hidden_size": "model.n_embd", "prompt": "sample.prompts",
+    "num_samples": "sample.count",
 }  # fmt: skip
 
 

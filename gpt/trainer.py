@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from gpt.exactness import environment, reasons_against
 from gpt.ledger import TimeLedger
 from gpt.live import apply_changes
 from gpt.reporter import TICK_SECONDS, Reporter
-from gpt.sampler import draw_sample
+from gpt.sampler import draw_samples
 from gpt.saver import Saver
 from gpt.schedule import learning_rate
 from gpt.snapshot import Snapshot, build
@@ -231,7 +231,7 @@ class Trainer:
             case commands.Sample():
                 self._sample(command)
             case commands.Evaluate():
-                self._evaluate()
+                self._evaluate(whole=command.whole)
             case commands.Save():
                 self._save("asked")
             case commands.SetConfig():
@@ -276,33 +276,34 @@ class Trainer:
     def _maybe_sample(self) -> None:
         drawn_before = self.step == self._first_step > 0  # by the sitting that saved this step
         if self._every(self.profile.sample.interval) and not drawn_before:
-            for prompt in self.profile.sample.prompts:
-                self._sample(commands.Sample(prompt=prompt))
+            self._sample(commands.Sample(), self.profile.sample.prompts)
 
     def _maybe_save(self) -> None:
         if self._every(self.profile.checkpoint.interval) and self.step > self._first_step:
             self._save("interval")
 
-    def _evaluate(self) -> None:
+    def _evaluate(self, *, whole: bool = False) -> None:
         """Estimates both losses with dropout off; saves when the validation loss is the lowest so far."""
-        if self.evaluator.step == self.step:
+        if self.evaluator.knows(self.step, whole=whole):
             return  # nothing has changed since
         with self._doing("evaluating", "evaluate"):
             self.reporter.maybe_measure_peak()
-            best = self.evaluator.evaluate(self.step, self.snapshot.forward, self.profile, self.reporter.tick)
+            best = self.evaluator.evaluate(
+                self.step, self.snapshot.forward, self.profile, whole=whole, go_on=self._goes_on
+            )
         if best and self.step and self.profile.checkpoint.best:
             self._save("best", best=True)
 
-    def _sample(self, command: commands.Sample) -> None:
-        """Continues a prompt, with a generator of its own."""
-        self.samples += 1
+    def _sample(self, command: commands.Sample, prompts: Sequence[str] | None = None) -> None:
+        """Continues a prompt, or several, with generators of their own."""
         with self._doing("sampling", "sample"):
-            draw_sample(
-                self.snapshot.model, self.data.tokenizer, self.device, self.profile.sample, command,
-                number=self.samples, step=self.step, emit=self.emit, go_on=self._sample_goes_on,
+            self.samples += draw_samples(
+                self.snapshot.model, self.data.tokenizer, self.device, self.profile.sample, command, prompts=prompts,
+                number=self.samples + 1, step=self.step, emit=self.emit, go_on=self._goes_on,
             )  # fmt: skip
 
-    def _sample_goes_on(self) -> bool:
+    def _goes_on(self) -> bool:
+        """Asked while something is done beside training; False where a Stop waits, which breaks it off."""
         self.reporter.tick()
         return not any(isinstance(command, commands.Stop) for command in tuple(self._commands))
 

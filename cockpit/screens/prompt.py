@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from textual import events
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static, TextArea
 
-from cockpit.sanitize import clean
+from cockpit.sanitize import clean, clean_line
 from cockpit.screens.modal import Box, hints, text
 from cockpit.widgets import ink
 
@@ -44,19 +45,22 @@ class PromptEditor(TextArea):
         await super()._on_paste(event)
 
 
+SHOWN_SETTINGS = ("temperature", "top_k", "top_p", "repetition_penalty", "max_new_tokens", "stop", "count")
+"""Keys of [sample] that the box tells."""
+
+
 class PromptScreen(Box[str]):
     """Asks what the model shall continue; closes with the prompt, or None.
 
     Args:
         prompt: what stands there at first.
-        temperature, top_k, max_new_tokens: the settings it will be sampled with, shown below.
+        settings: what it will be sampled with, by SHOWN_SETTINGS; told below.
     """
 
-    def __init__(self, prompt: str, *, temperature: float, top_k: int, max_new_tokens: int) -> None:
+    def __init__(self, prompt: str, **settings: Any) -> None:
         super().__init__("Continue this", hints(("enter", "sample"), ("ctrl+j", "new line"), ("esc", "cancel")))
-        among = f"the likeliest {top_k}" if top_k else "all tokens"
         self._prompt = clean(prompt)
-        self._about = f"temperature {temperature:g}, from {among}, up to {max_new_tokens:,} tokens"
+        self._about = about(**settings)
 
     def body(self) -> Iterable[Widget]:
         yield PromptEditor(self._prompt, id="prompt", soft_wrap=True, tab_behavior="indent", compact=True)
@@ -72,3 +76,20 @@ class PromptScreen(Box[str]):
 
     def on_prompt_editor_sent(self) -> None:
         self.dismiss(self.query_one(PromptEditor).text)
+
+
+def about(
+    temperature: float, top_k: int, max_new_tokens: int, top_p: float = 1.0, repetition_penalty: float = 1.0,
+    stop: str = "", count: int = 1,
+) -> str:  # fmt: skip
+    """How samples will be drawn, on one line: in words, or shorter where more is set than is usual."""
+    if top_p == 1 and repetition_penalty == 1 and not stop and count == 1:
+        among = f"the likeliest {top_k}" if top_k else "all tokens"
+        return f"temperature {temperature:g}, from {among}, up to {max_new_tokens:,} tokens"
+    quoted = clean_line(repr(stop))
+    parts = [
+        f"temp {temperature:g}", f"top-k {top_k}" if top_k else "", f"top-p {top_p:g}" if top_p < 1 else "",
+        f"penalty {repetition_penalty:g}" if repetition_penalty != 1 else "", f"{max_new_tokens:,} tokens",
+        f"stop {quoted if len(quoted) <= 12 else f'{quoted[:11]}…'}" if stop else "", f"×{count}" if count > 1 else "",
+    ]  # fmt: skip
+    return " · ".join(part for part in parts if part)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from gpt.config import ModelConfig
-from gpt.errors import DataError
 from gpt.draw import draw
+from gpt.errors import DataError
 from gpt.generate import generate
 from gpt.model import GPT
 
