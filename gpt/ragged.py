@@ -27,6 +27,9 @@ class RaggedCache(KVCache):
 
     def __init__(self, model: GPT, batch: int = 1) -> None:
         super().__init__(model, batch)
+        if batch > 1:  # what lies behind a row is masked, but a mask does not hide what is not a number
+            self.keys.zero_()
+            self.values.zero_()
         self.lengths = [0] * batch
         """Tokens read so far, by row; `length` is the greatest of them."""
         self._places: tuple[Tensor, Tensor] | None = None

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from gpt.config import ModelConfig
-from gpt.draw import draw
 from gpt.errors import DataError
-from gpt.generate import generate
+from gpt.generate import Continuation, generate
 from gpt.model import GPT
 
 VOCAB = 30
@@ -80,6 +79,96 @@ def test_tokens_come_one_by_one(model: GPT, monkeypatch: pytest.MonkeyPatch):
 def test_no_more_tokens_are_drawn_than_asked_for(model: GPT):
     assert list(generate(model, [1], max_new_tokens=0, generator=chance())) == []
     assert len(list(generate(model, [1], max_new_tokens=19, generator=chance()))) == 19
+
+
+# -- side by side ------------------------------------------------------------------------------------------------------
+
+PROMPTS = [[1, 2, 3], [4], [], list(range(20)), [1, 2, 3], [7] * 7]
+
+
+def side_by_side(model: GPT, prompts: list[list[int]], count: int, stop: dict[int, int] | None = None, **how: float):
+    """Tokens of each row; `stop` says after how many a row is let go of."""
+    texts = Continuation(model, prompts, [chance(i) for i in range(len(prompts))], **how)  # type: ignore[arg-type]
+    rows: list[list[int]] = [[] for _ in prompts]
+    for _ in range(count):
+        for row, token in texts.step():
+            rows[row].append(token)
+            if stop and len(rows[row]) == stop.get(row):
+                texts.stop(row)
+    return rows
+
+
+@pytest.mark.parametrize("how", [{"temperature": 0.0}, {"temperature": 1.5, "top_p": 0.9, "repetition_penalty": 1.3}])
+def test_each_row_is_the_text_it_would_be_alone(model: GPT, how: dict[str, float]):
+    """Prompts of unequal length, one of them empty and one too long, each sliding past block_size at its own time."""
+    rows = side_by_side(model, PROMPTS, 40, **how)
+    alone = [
+        list(generate(model, prompt, max_new_tokens=40, generator=chance(i), **how))  # type: ignore[arg-type]
+        for i, prompt in enumerate(PROMPTS)
+    ]
+    assert rows == alone
+
+
+def test_rows_that_are_let_go_of_leave_the_others_alone(model: GPT):
+    whole = side_by_side(model, PROMPTS, 30, temperature=1.0)
+    stop = {0: 1, 2: 5, 5: 12, 3: 13}
+    parts = side_by_side(model, PROMPTS, 30, stop, temperature=1.0)
+    assert parts == [row[: stop.get(number, 30)] for number, row in enumerate(whole)]
+
+
+def test_a_row_that_is_let_go_of_is_not_read_any_more(model: GPT, monkeypatch: pytest.MonkeyPatch):
+    reads: list[tuple[int, ...]] = []
+    read = GPT.forward_cached
+    monkeypatch.setattr(
+        GPT, "forward_cached", lambda self, ids, cache: reads.append(tuple(ids.shape)) or read(self, ids, cache)
+    )
+    rows = side_by_side(model, [[1, 2], [3], [4, 5, 6]], 5, {0: 2, 1: 3, 2: 4})
+    assert [len(row) for row in rows] == [2, 3, 4]
+    assert reads == [(1, 2), (1, 1), (1, 3), (3, 1), (2, 1), (1, 1)]
+
+
+def test_one_prompt_continued_several_times_is_read_once(model: GPT, monkeypatch: pytest.MonkeyPatch):
+    reads: list[tuple[int, ...]] = []
+    read = GPT.forward_cached
+    monkeypatch.setattr(
+        GPT, "forward_cached", lambda self, ids, cache: reads.append(tuple(ids.shape)) or read(self, ids, cache)
+    )
+    rows = side_by_side(model, [[1, 2, 3, 4]] * 3, 3, temperature=20.0)
+    assert reads == [(1, 4), (3, 1), (3, 1)]
+    assert len({tuple(row) for row in rows}) == 3
+
+
+def test_side_by_side_draws_touch_no_generator_but_their_own(model: GPT):
+    model.train()
+    ids = torch.tensor([[1, 2, 3, 4]])
+
+    def gradients() -> list[torch.Tensor]:
+        torch.manual_seed(5)
+        model.zero_grad()
+        model(ids, ids)[1].backward()
+        return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+
+    alone = gradients()
+    state = torch.get_rng_state()
+    texts = Continuation(model, PROMPTS, [chance(i) for i in range(6)], top_p=0.9, repetition_penalty=1.2)
+    for step in range(12):
+        texts.step()
+        if step == 4:
+            texts.stop(1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.is_grad_enabled() and all(module.training for module in model.modules())
+    between = gradients()
+    texts.step()
+    assert all(torch.equal(a, b) for a, b in zip(alone, between, strict=True))
+
+
+def test_a_token_that_has_been_seen_is_avoided_under_a_great_penalty(model: GPT):
+    drawn = list(generate(model, [1, 2], max_new_tokens=20, temperature=0, repetition_penalty=1e9, generator=chance()))
+    with torch.no_grad():
+        logits = model.eval()(torch.tensor([[1, 2]]))[0][0, -1]
+    fresh = [token for token in logits.argsort(descending=True).tolist() if token not in (1, 2)]
+    assert drawn[0] == fresh[0]  # what is left of a positive logit is 0, of a negative one next to nothing
+    assert len(set(drawn)) > len(set(generate(model, [1, 2], max_new_tokens=20, temperature=0, generator=chance())))
 
 
 # -- without a trace ---------------------------------------------------------------------------------------------------
@@ -154,36 +243,3 @@ def test_a_diverged_model_says_so(model: GPT):
         model.transformer.ln_f.bias.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="diverged"):
         list(generate(model, [1], max_new_tokens=5, generator=chance()))
-
-
-# -- the draw ----------------------------------------------------------------------------------------------------------
-
-
-def frequencies(logits: torch.Tensor, count: int, **how: float) -> torch.Tensor:
-    generator = chance()
-    drawn = [draw(logits, generator=generator, **how) for _ in range(count)]  # type: ignore[arg-type]
-    return torch.bincount(torch.tensor(drawn), minlength=len(logits)) / count
-
-
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_tokens_are_drawn_as_often_as_the_softmax_says(temperature: float):
-    logits = torch.tensor([0.0, 1.0, 2.0, -1.0])
-    seen = frequencies(logits, 4000, temperature=temperature, top_k=0)
-    torch.testing.assert_close(seen, (logits / temperature).softmax(0), rtol=0, atol=0.03)
-
-
-def test_top_k_keeps_the_k_likeliest_and_their_proportions():
-    logits = torch.tensor([0.0, 3.0, 1.0, 2.5])
-    seen = frequencies(logits, 4000, temperature=1.0, top_k=2)
-    assert seen[0] == seen[2] == 0
-    torch.testing.assert_close(seen[[1, 3]], logits[[1, 3]].softmax(0), rtol=0, atol=0.03)
-
-
-@pytest.mark.parametrize("temperature", [0.0, 1e-30, 1e-5])
-def test_the_coldest_draws_take_the_likeliest(temperature: float):
-    logits = torch.tensor([1.0, 1.5, 1e30, -5.0])
-    assert frequencies(logits, 20, temperature=temperature, top_k=0)[2] == 1
-
-
-def test_a_top_k_above_the_vocabulary_is_all_of_it():
-    assert frequencies(torch.zeros(3), 300, temperature=1.0, top_k=200).min() > 0.2
