@@ -47,6 +47,8 @@ class PromptEditor(TextArea):
 
 SHOWN_SETTINGS = ("temperature", "top_k", "top_p", "repetition_penalty", "max_new_tokens", "stop", "count")
 """Keys of [sample] that the box tells."""
+ROOM = 72
+"""Cells that the box has for them."""
 
 
 class PromptScreen(Box[str]):
@@ -86,10 +88,10 @@ def about(
     if top_p == 1 and repetition_penalty == 1 and not stop and count == 1:
         among = f"the likeliest {top_k}" if top_k else "all tokens"
         return f"temperature {temperature:g}, from {among}, up to {max_new_tokens:,} tokens"
-    quoted = clean_line(repr(stop))
     parts = [
         f"temp {temperature:g}", f"top-k {top_k}" if top_k else "", f"top-p {top_p:g}" if top_p < 1 else "",
         f"penalty {repetition_penalty:g}" if repetition_penalty != 1 else "", f"{max_new_tokens:,} tokens",
-        f"stop {quoted if len(quoted) <= 12 else f'{quoted[:11]}…'}" if stop else "", f"×{count}" if count > 1 else "",
+        f"×{count}" if count > 1 else "", f"stop {clean_line(repr(stop))}" if stop else "",
     ]  # fmt: skip
-    return " · ".join(part for part in parts if part)
+    line = ", ".join(part for part in parts if part)
+    return line if len(line) <= ROOM else f"{line[: ROOM - 1]}…"

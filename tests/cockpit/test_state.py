@@ -53,6 +53,25 @@ def test_resuming_drops_what_came_after_the_checkpoint() -> None:
     assert state.checkpoint is None  # the newest known one was of a later step
 
 
+def test_samples_that_grow_side_by_side_keep_their_order_and_texts() -> None:
+    state = reduce_all(RunState(), [
+        *(ev.SampleStarted(sample=number, step=5, prompt=f"{number}?") for number in (1, 2, 3)),
+        ev.SampleText(sample=3, text="c"), ev.SampleText(sample=1, text="a"), ev.SampleText(sample=1, text="b"),
+        ev.SampleDone(sample=2, step=5, prompt="2?", text="all", tokens=3, seconds=0.1),
+    ])  # fmt: skip
+    assert [(s.number, s.text, s.done) for s in state.samples] == [(1, "ab", False), (2, "all", True), (3, "c", False)]
+
+
+def test_an_evaluation_that_stands_aside_is_told_but_no_point_of_the_curve() -> None:
+    usual = ev.EvalDone(step=10, train_loss=2.0, val_loss=2.5, seconds=1.0, best=True)
+    aside = ev.EvalDone(
+        step=12, train_loss=1.5, val_loss=1.9, seconds=9.0, best=False, whole=True, aside=True, val_tokens=12345
+    )
+    state = reduce_all(RunState(), [usual, aside])
+    assert state.val_loss.x.tolist() == [10] and (state.best_val_loss, state.best_step) == (2.5, 10)
+    assert state.evaluation == aside and "val 1.9000 on all 12,345 tokens" in state.log[-1].text
+
+
 def test_resuming_what_was_not_exact_says_why() -> None:
     state = reduce(RunState(), ev.Resumed(step=10, exact=False, why="2 threads, then 4"))
     assert "continued, not exact: 2 threads, then 4" in state.log[-1].text

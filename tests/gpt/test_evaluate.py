@@ -141,12 +141,12 @@ def test_the_standard_error_is_how_far_estimates_scatter() -> None:
     """Many made evaluations of batches of unequal size: the error that each reports is the one that they have."""
     rng = np.random.default_rng(0)
     found, said = [], []
-    for _ in range(400):
+    for _ in range(200):
         losses = [float(rng.normal(3, 0.5)) for _ in range(20)] + [float(rng.normal(3, 1.0))]
         estimate = whole(Given(losses), tokens(20 * 24 + 6 + 1))
         found.append(estimate.loss)
         said.append(estimate.stderr)
-    assert np.mean(said) == pytest.approx(np.std(found), rel=0.1)
+    assert np.mean(said) == pytest.approx(np.std(found), rel=0.15)
 
 
 def test_a_single_batch_has_no_standard_error() -> None:

@@ -73,6 +73,14 @@ def test_e_evaluates(cockpit: Cockpit) -> None:
     cockpit.wait_for(f"{done.val_loss:.4f}")
 
 
+def test_capital_e_evaluates_on_the_whole_validation_split(cockpit: Cockpit) -> None:
+    cockpit.press("E")
+    done = cockpit.wait_event(ev.EvalDone, whole=True)
+    started = cockpit.wait_event(ev.RunStarted)
+    assert done.val_tokens == started.val_tokens - 1
+    cockpit.wait_for(f"{done.val_loss:.4f}", f"on all {done.val_tokens:,} tokens")
+
+
 def test_r_shows_what_changed_in_the_profile_and_applies_what_can_change(cockpit: Cockpit, desk: Path) -> None:
     profile = desk / "sums.toml"
     text = (

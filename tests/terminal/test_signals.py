@@ -34,6 +34,28 @@ def test_an_interrupt_finishes_the_step_saves_and_exits(
         assert cockpit.raw.rindex(b"\x1b[?25h") > cockpit.raw.rindex(b"\x1b[?25l")
 
 
+def test_an_interrupt_breaks_a_running_evaluation_off(start: Start, desk: Path) -> None:
+    """Each of its batches is made to last a second; it has more of them than the test has patience."""
+    (desk / "sitecustomize.py").write_text(
+        "import sys, threading, time\n"
+        "def slow_down():\n"
+        "    while not hasattr(sys.modules.get('gpt.trainer'), 'Trainer'): time.sleep(0.01)\n"
+        "    evaluate = sys.modules['gpt.evaluate']\n"
+        "    real = evaluate.to_device\n"
+        "    evaluate.to_device = lambda *arguments: (time.sleep(1), real(*arguments))[1]\n"
+        "if 'cockpit' in ' '.join(sys.orig_argv): threading.Thread(target=slow_down, daemon=True).start()\n"
+    )
+    cockpit = start(
+        "sums.toml", "--headless", "--set", "train.eval_interval=50", "--set", "train.eval_steps=1000",
+        env={"PYTHONPATH": f"{desk}{os.pathsep}{ROOT}"},
+    )  # fmt: skip
+    cockpit.wait_event(ev.StateChanged, state="evaluating")
+    cockpit.process.send_signal(signal.SIGTERM)
+    assert cockpit.wait_exit() == 143
+    assert not [e for e in cockpit.events() if isinstance(e, ev.EvalDone)]
+    assert cockpit.wait_event(ev.Finished).reason == "stopped"
+
+
 def test_a_signal_before_the_trainer_is_up_stops_it_all_the_same(start: Start) -> None:
     cockpit = start()
     cockpit.wait_until(lambda: b"\x1b[?1049h" in cockpit.raw, "the alternate screen")
