@@ -1,6 +1,6 @@
 """How much faster a sample is with its keys and values kept than with the whole text read anew for each token.
 
-    python tests/bench/sampling.py [--prompt 500] [--tokens 500] [--every 25] [--threads N] [--shape n_layer,n_head,n_embd]
+    python tests/bench/sampling.py [--prompt 500] [--tokens 500] [--every 25] [--threads 1] [--shape 12,12,768]
 
 The model is GPT-2's 124M shape in float32 on the CPU, with fresh weights: time does not depend on their values. Ours
 is timed whole, token by token. The other, one full forward pass a token with the head on the last position only, as
