@@ -94,10 +94,10 @@ def test_without_top_p_and_penalty_the_draws_are_those_of_plain_top_k():
 
 
 def test_the_penalty_divides_what_is_positive_and_multiplies_what_is_negative():
-    logits = torch.tensor([2.0, -1.0, 0.5, -0.25])
+    logits = torch.tensor([2.0, -0.5, 0.5, -0.25])
     seen = torch.tensor([True, True, False, False])
-    by_hand = torch.tensor([2.0 / 1.6, -1.0 * 1.6, 0.5, -0.25])
-    counted = frequencies(logits, 4000, temperature=1.0, top_k=0, repetition_penalty=1.6, seen=seen)
+    by_hand = torch.tensor([2.0 / 4, -0.5 * 4, 0.5, -0.25])
+    counted = frequencies(logits, 4000, temperature=1.0, top_k=0, repetition_penalty=4.0, seen=seen)
     torch.testing.assert_close(counted, by_hand.softmax(0), rtol=0, atol=0.03)
 
 

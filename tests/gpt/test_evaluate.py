@@ -175,12 +175,18 @@ def test_a_whole_evaluation_on_request_stands_aside(tiny: Tiny, run: Run) -> Non
     assert {e.val_tokens for e in others} == {2 * 4 * 16}
 
 
-def test_a_whole_evaluation_changes_neither_weights_nor_what_is_best(tiny: Tiny, run: Run) -> None:
-    plain = of(run(tiny(), "plain"), ev.Finished)[0]
-    asked = of(run(tiny(), "asked", pilot=asked_at_step_5(True)), ev.Finished)[0]
-    assert (plain.val_loss, plain.best_val_loss, plain.best_step) == (
-        asked.val_loss, asked.best_val_loss, asked.best_step,
-    )  # fmt: skip
+def test_a_whole_evaluation_changes_neither_the_newest_nor_the_best_loss(tiny: Tiny, run: Run) -> None:
+    """Asked for at step 5, after which the run is stopped: what it ends with is of step 4."""
+
+    def pilot(trainer: Trainer, event: ev.Event) -> None:
+        asked_at_step_5(True)(trainer, event)
+        if isinstance(event, ev.EvalDone) and event.whole:
+            trainer.send(commands.Stop())
+
+    events = run(tiny(), pilot=pilot)
+    usual, finished = of(events, ev.EvalDone)[1], of(events, ev.Finished)[0]
+    assert (usual.step, finished.step) == (4, 5)
+    assert (finished.val_loss, finished.best_val_loss, finished.best_step) == (usual.val_loss, usual.val_loss, 4)
 
 
 def test_eval_steps_0_means_all_and_then_all_is_what_is_compared(tiny: Tiny, run: Run) -> None:

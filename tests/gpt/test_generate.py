@@ -109,6 +109,17 @@ def test_each_row_is_the_text_it_would_be_alone(model: GPT, how: dict[str, float
     assert rows == alone
 
 
+@pytest.mark.parametrize("block_size", [1, 2, 3])
+def test_the_shortest_contexts_work_side_by_side_too(block_size: int):
+    torch.manual_seed(0)
+    model = GPT(ModelConfig(n_layer=1, n_head=1, n_embd=4, block_size=block_size), VOCAB)
+    rows = side_by_side(model, [[1, 2], [3], []], 8)
+    assert rows == [
+        list(generate(model, prompt, max_new_tokens=8, generator=chance(i)))
+        for i, prompt in enumerate([[1, 2], [3], []])
+    ]
+
+
 def test_rows_that_are_let_go_of_leave_the_others_alone(model: GPT):
     whole = side_by_side(model, PROMPTS, 30, temperature=1.0)
     stop = {0: 1, 2: 5, 5: 12, 3: 13}

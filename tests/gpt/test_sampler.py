@@ -92,6 +92,21 @@ def test_a_sample_ends_before_its_stop_and_nothing_of_it_is_sent(
     assert events.index(done[1]) < max(i for i, e in enumerate(events) if isinstance(e, ev.SampleText))
 
 
+def test_a_sample_that_has_ended_is_not_read_any_more(
+    told: Callable[..., list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = texts(told(Sample(count=2)))
+    stop = free[1][4:8]
+    assert stop not in free[2]
+    rows: list[int] = []
+    read = GPT.forward_cached
+    monkeypatch.setattr(
+        GPT, "forward_cached", lambda self, ids, cache: rows.append(ids.shape[0]) or read(self, ids, cache)
+    )
+    done = {e.sample: e.tokens for e in told(Sample(count=2, stop=stop)) if isinstance(e, ev.SampleDone)}
+    assert set(rows[1 : done[1]]) == {2} and set(rows[done[1] :]) == {1}
+
+
 def test_an_empty_stop_in_a_command_overrides_the_profiles(told: Callable[..., list[Any]]) -> None:
     free = texts(told())
     stopping = msgspec.structs.replace(PLAIN, stop=free[1][5])
