@@ -66,7 +66,9 @@ class Lanes:
         self._forwards, self._threads = forwards, threads
         self._mine = [p for p in model.parameters() if p.requires_grad]
         self._theirs = [[p for p in twin.parameters() if p.requires_grad] for twin in replicas]
+        before = torch.get_num_threads()
         self._workers = [_Worker(forward, threads) for forward in forwards[1:]]
+        torch.set_num_threads(before)  # the workers set theirs, and some libraries keep one number for all
         weakref.finalize(self, _end, self._workers)
 
     @property
@@ -86,15 +88,15 @@ class Lanes:
         """
         share /= self.count
         rows = [*zip(inputs.chunk(self.count), targets.chunk(self.count), strict=True)]
-        for worker, (some_inputs, some_targets) in zip(self._workers, rows[1:], strict=True):
-            worker.begin(some_inputs, some_targets, share)
-        try:
-            with self.narrow():
+        with self.narrow():  # before any lane begins: some libraries keep one number of threads for all
+            for worker, (some_inputs, some_targets) in zip(self._workers, rows[1:], strict=True):
+                worker.begin(some_inputs, some_targets, share)
+            try:
                 loss = self._forwards[0](*rows[0]) * share
                 after_forward()
                 loss.backward()
-        finally:
-            outcomes = [worker.end() for worker in self._workers]
+            finally:
+                outcomes = [worker.end() for worker in self._workers]
         losses = [loss.detach()]
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
@@ -136,6 +138,7 @@ class _Worker:
         arguments = (forward, threads, self._todo, self._done)
         self._thread = threading.Thread(target=_work, args=arguments, name="lane", daemon=True)
         self._thread.start()
+        self._done.get()  # it is ready
 
     def begin(self, inputs: Tensor, targets: Tensor, share: float) -> None:
         self._todo.put((inputs, targets, share))
@@ -159,6 +162,7 @@ def _work(
 ) -> None:
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # of this thread
+    done.put(None)
     while (task := todo.get()) is not None:
         try:
             inputs, targets, share = task
