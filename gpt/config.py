@@ -92,7 +92,8 @@ class TrainConfig(Section, frozen=True, kw_only=True):
 class OptimConfig(Section, frozen=True, kw_only=True):
     """[optim]: the optimizer and its schedule."""
 
-    name: Literal["adamw"] = "adamw"
+    name: Literal["adamw", "muon"] = "adamw"
+    """`muon`: Muon on the matrices inside the blocks, AdamW on all else, at the same rate and decay."""
     learning_rate: PositiveFloat = 6e-4
     min_lr: NaturalFloat | None = None
     """Rate after the decay; None: a tenth of learning_rate."""

@@ -1,4 +1,7 @@
-"""AdamW as GPT-2's trainers use it: decay on matrices only, one fused kernel for all parameters, global clipping."""
+"""AdamW as GPT-2's trainers use it: decay on matrices only, one fused kernel for all parameters, global clipping.
+
+Or Muon for the matrices inside the blocks, beside it.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,29 @@ import torch
 from torch import Tensor, nn
 
 from gpt.config import OptimConfig
+from gpt.muon import MuonWithAdamW
 
 _FUSED = ("cpu", "cuda", "mps")
 """Device types with a fused AdamW kernel."""
 
 
-def make_optimizer(model: nn.Module, optim: OptimConfig, device_type: str) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019) over two groups, each in the model's own order.
+def make_optimizer(model: nn.Module, optim: OptimConfig, device_type: str) -> torch.optim.Optimizer:
+    """The optimizer that `optim.name` asks for, over named groups, each in the model's own order.
 
     `decay` holds the matrices: linear weights and embeddings, the tied one once. `no_decay` holds biases and layer
-    norms, as in nanoGPT. Each group carries its name under `name`.
+    norms, as in nanoGPT. Both are AdamW's (Loshchilov & Hutter 2019). With `muon` the matrices inside the blocks leave
+    `decay` for a group of their own, `hidden`. Each group carries its name under `name`.
 
     Args:
         device_type: `cuda`, `cpu`, `mps` or another type torch knows; where it has no fused kernel, foreach is used.
     """
-    matrices = [p for p in model.parameters() if p.requires_grad and p.dim() >= 2]
-    others = [p for p in model.parameters() if p.requires_grad and p.dim() < 2]
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    hidden = [p for name, p in named.items() if is_hidden(name, p)] if optim.name == "muon" else []
+    apart = {id(p) for p in hidden}
+    matrices = [p for p in named.values() if p.dim() >= 2 and id(p) not in apart]
+    others = [p for p in named.values() if p.dim() < 2]
     fused = device_type in _FUSED
-    return torch.optim.AdamW(
+    adamw = torch.optim.AdamW(
         [
             {"name": "decay", "params": matrices, "weight_decay": optim.weight_decay},
             {"name": "no_decay", "params": others, "weight_decay": 0.0},
@@ -35,6 +43,14 @@ def make_optimizer(model: nn.Module, optim: OptimConfig, device_type: str) -> to
         fused=fused,
         foreach=not fused,
     )
+    if not hidden:
+        return adamw
+    return MuonWithAdamW(hidden, adamw, learning_rate=optim.learning_rate, weight_decay=optim.weight_decay)
+
+
+def is_hidden(name: str, parameter: nn.Parameter) -> bool:
+    """Whether a parameter maps hidden features to hidden features: a matrix inside a block, not embedding or head."""
+    return name.startswith("transformer.h.") and parameter.dim() == 2
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
@@ -46,7 +62,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
 def set_weight_decay(optimizer: torch.optim.Optimizer, weight_decay: float) -> None:
     """The decay of the matrices from the next step on; the group `no_decay` stays without."""
     for group in optimizer.param_groups:
-        if group["name"] == "decay":
+        if group["name"] != "no_decay":
             group["weight_decay"] = weight_decay
 
 

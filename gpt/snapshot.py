@@ -42,7 +42,7 @@ class Snapshot:
             vocab_size,
         )
         self.optimizer, self.scaler = stepper.optimizer, stepper.scaler
-        self._betas = self.optimizer.param_groups[0]["betas"]
+        self._betas = next(group["betas"] for group in self.optimizer.param_groups if "betas" in group)
         self.sequences = 0
         self._generators: dict[str, torch.Tensor] = {}
 
@@ -76,6 +76,11 @@ class Snapshot:
 
     def restore(self, path: Path, state: dict[str, Any]) -> None:
         """Puts a verified checkpoint's content in place. Raises CheckpointError where it does not fit."""
+        groups = [
+            [group["name"] for group in each] for each in (state["optimizer_groups"], self.optimizer.param_groups)
+        ]
+        if groups[0] != groups[1]:
+            raise CheckpointError(f"{path} was trained with another optimizer; resume with its own optim.name")
         load_weights(self.model, checkpoint.load_tensors(path, "model"), path)
         saved = checkpoint.load_tensors(path, "optimizer")
         entries: dict[int, dict[str, torch.Tensor]] = {}
@@ -90,8 +95,9 @@ class Snapshot:
             self.optimizer.load_state_dict({"state": entries, "param_groups": state["optimizer_groups"]})
         except ValueError as error:
             raise CheckpointError(f"{path}: its optimizer state does not fit this model ({error})") from None
-        for group in self.optimizer.param_groups:  # loading brings the old ones back
-            group["betas"] = self._betas
+        for group in self.optimizer.param_groups:
+            if "betas" in group:  # Muon's has none; loading brings the old ones back
+                group["betas"] = self._betas
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         self.sequences = state["sequences"]
