@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 Scalar = bool | int | float | str | list[str] | None
@@ -57,10 +59,23 @@ class SetConfig(Command, frozen=True, tag=True, kw_only=True):
     """Dotted key to new value, e.g. `{"optim.learning_rate": 3e-4}`."""
 
 
+class Cooldown(Command, frozen=True, tag=True, kw_only=True):
+    """From the next step boundary on, let the rate fall to its floor, and end the run there (gpt.steering)."""
+
+    steps: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Length of the decay; None: a fifth of the run that it ends, and no more than what is left of it."""
+
+
+class Extend(Command, frozen=True, tag=True, kw_only=True):
+    """From the next step boundary on, let the run be this many steps longer (gpt.steering)."""
+
+    steps: Annotated[int, msgspec.Meta(ge=1)]
+
+
 class Stop(Command, frozen=True, tag=True, kw_only=True):
     """End the run after the step under way."""
 
     save: bool = True
 
 
-AnyCommand = Pause | Continue | StepOnce | Sample | Save | Evaluate | SetConfig | Stop
+AnyCommand = Pause | Continue | StepOnce | Sample | Save | Evaluate | SetConfig | Cooldown | Extend | Stop

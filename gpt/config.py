@@ -100,7 +100,10 @@ class OptimConfig(Section, frozen=True, kw_only=True):
     warmup_steps: NaturalInt = 0
     decay_steps: PositiveInt | None = None
     """Step at which min_lr is reached; None: max_steps."""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    """`wsd`: warm-up, stable, decay; the decay is linear, and the run can be extended until it begins."""
+    cooldown_steps: PositiveInt | None = None
+    """Steps of the decay of `wsd`, the last ones before decay_steps; None: a fifth of decay_steps."""
     weight_decay: NaturalFloat = 0.1
     """On matrices only: never on biases and layer norms."""
     beta1: Fraction = 0.9
@@ -225,7 +228,7 @@ def _nearest_multiples(value: int, of: int) -> str:
 
 LIVE_KEYS = frozenset({
     "optim.learning_rate", "optim.min_lr", "optim.warmup_steps", "optim.decay_steps", "optim.schedule",
-    "optim.grad_clip", "optim.weight_decay",
+    "optim.cooldown_steps", "optim.grad_clip", "optim.weight_decay",
     "train.max_steps", "train.eval_interval", "train.eval_steps", "train.log_interval",
     "checkpoint.interval", "checkpoint.keep", "checkpoint.best",
     "sample.prompts", "sample.interval", "sample.temperature", "sample.top_k", "sample.top_p",

@@ -32,6 +32,7 @@ from gpt.sampler import draw_samples
 from gpt.saver import Saver
 from gpt.schedule import learning_rate
 from gpt.snapshot import Snapshot, build
+from gpt.steering import cooldown_changes, extension_changes
 from gpt.stepper import Abandoned, StepResult
 
 PAUSED_TICK_SECONDS = 2.0
@@ -204,7 +205,8 @@ class Trainer:
                 command = self._commands.popleft()
                 # A setting, and a save that was asked for after it, wait for the step that began without it.
                 if self._inside_step and (
-                    isinstance(command, commands.SetConfig) or (self._held_back and isinstance(command, commands.Save))
+                    isinstance(command, commands.SetConfig | commands.Cooldown | commands.Extend)
+                    or (self._held_back and isinstance(command, commands.Save))
                 ):
                     self._held_back.append(command)
                 else:
@@ -236,6 +238,10 @@ class Trainer:
                 self._save("asked")
             case commands.SetConfig():
                 self._set_config(command.changes)
+            case commands.Cooldown():
+                self._set_config(cooldown_changes(self.profile, self.step, command.steps))
+            case commands.Extend():
+                self._set_config(extension_changes(self.profile, self.step, command.steps))
             case commands.Stop():
                 self._stop = command
                 self._state("stopping")

@@ -20,8 +20,8 @@ def imported_by(code: str) -> set[str]:
 @pytest.mark.parametrize(
     "module",
     [
-        "gpt.events", "gpt.commands", "gpt.config", "gpt.schedule", "gpt.ledger", "gpt.flops", "gpt.errors",
-        "gpt.strict", "cockpit.cli", "cockpit.profile", "cockpit.source", "cockpit.runs", "cockpit.eventlog",
+        "gpt.events", "gpt.commands", "gpt.config", "gpt.schedule", "gpt.steering", "gpt.ledger", "gpt.flops",
+        "gpt.errors", "gpt.strict", "cockpit.cli", "cockpit.profile", "cockpit.source", "cockpit.runs", "cockpit.eventlog",
         "cockpit.state", "cockpit.headless", "cockpit.listing",
     ],
 )  # fmt: skip
