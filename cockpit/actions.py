@@ -108,6 +108,15 @@ ACTIONS: tuple[Action, ...] = (
         footer_rank=6,
     ),
     Action(
+        "cooldown", "w", "cool down",
+        "Let the rate fall from what it is now to its floor, and end the run there. A box shows the effect first.",
+        in_footer=False,
+    ),
+    Action(
+        "extend", "plus", "extend", "Make the run longer. A box shows first what the schedule makes of it.",
+        in_footer=False, key_name="+",
+    ),
+    Action(
         "switch_pane", "tab", "log/sample", "On a narrow screen: show the log instead of the sample, or back.",
         when=always, in_footer=False,
     ),

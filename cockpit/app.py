@@ -27,12 +27,13 @@ from cockpit.screens.modal import Box
 from cockpit.screens.prompt import SHOWN_SETTINGS, PromptScreen
 from cockpit.screens.quit import QuitChoice, QuitScreen
 from cockpit.screens.reload import ReloadScreen, differences, show
+from cockpit.screens.steer import CooldownScreen, ExtendScreen
 from cockpit.state import RunState, reduce
 from cockpit.widgets import ink
 from cockpit.widgets.filters import Ascii, Plain, draws_unicode
 from gpt import events as ev
 from gpt.commands import Command, Continue, Sample, SetConfig, Stop
-from gpt.config import Profile, flatten
+from gpt.config import Profile, flatten, replace
 from gpt.errors import UserError
 
 NUMBERS_EVERY = 0.25
@@ -280,6 +281,20 @@ class CockpitApp(App[QuitChoice]):
             self.frame(force=True)
 
         self._open(ReloadScreen(changes, self.link.profile.name), apply)
+
+    def do_cooldown(self) -> None:
+        """Asks over how many steps the rate shall fall, and shows where that ends."""
+        self._open(CooldownScreen(replace(self.link.profile, self.settings), self.state.step), self._steer)
+
+    def do_extend(self) -> None:
+        """Asks how much longer the run shall be, and shows where that ends."""
+        self._open(ExtendScreen(replace(self.link.profile, self.settings)), self._steer)
+
+    def _steer(self, command: Command | None) -> None:
+        if command is not None:
+            self.send(command)
+            self.say("the schedule changes at the next step boundary")
+        self._back()
 
     def do_switch_pane(self) -> None:
         """Brings the other one of sample and log to the front."""

@@ -101,6 +101,25 @@ def test_r_shows_what_changed_in_the_profile_and_applies_what_can_change(cockpit
     cockpit.wait_for("5.00e-4")
 
 
+def test_w_cools_down_and_ends_the_run(cockpit: Cockpit) -> None:
+    cockpit.press("w")
+    cockpit.wait_for("cool down", "200,000 →")
+    cockpit.press("30\r")
+    end = int(cockpit.wait_event(ev.ConfigChanged, key="train.max_steps").new)
+    cockpit.wait_for("FINISHED")
+    assert cockpit.wait_event(ev.Finished).step == end
+    rates = [event.lr for event in cockpit.events() if isinstance(event, ev.StepDone)][-30:]
+    assert rates == sorted(rates, reverse=True) and rates[-1] < 0.2 * rates[0]
+
+
+def test_plus_makes_the_run_longer(cockpit: Cockpit) -> None:
+    cockpit.press("+")
+    cockpit.wait_for("longer", "→ 220,000")
+    cockpit.press("5\r")
+    assert cockpit.wait_event(ev.ConfigChanged, key="train.max_steps").new == "200005"
+    cockpit.wait_for("/ 200,005")
+
+
 def test_r_with_a_broken_profile_says_where_and_changes_nothing(cockpit: Cockpit, desk: Path) -> None:
     (desk / "sums.toml").write_text("[optim\nlearning_rate = 1\n")
     cockpit.press("r")
