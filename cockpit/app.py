@@ -28,7 +28,7 @@ from cockpit.screens.prompt import SHOWN_SETTINGS, PromptScreen
 from cockpit.screens.quit import QuitChoice, QuitScreen
 from cockpit.screens.reload import ReloadScreen, differences, show
 from cockpit.screens.steer import CooldownScreen, ExtendScreen
-from cockpit.state import RunState, reduce
+from cockpit.state import RunState, reduce, spike_text
 from cockpit.widgets import ink
 from cockpit.widgets.filters import Ascii, Plain, draws_unicode
 from gpt import events as ev
@@ -196,6 +196,8 @@ class CockpitApp(App[QuitChoice]):
                 self.say(f"{event.key} stays {event.old}: {event.reason}", "warning")
             case ev.CheckpointSaved(reason="asked"):
                 self.say(f"saved {event.path} in {fmt.duration(event.seconds)}")
+            case ev.SpikeDetected():
+                self.say(spike_text(event), "warning")
             case ev.EvalDone():
                 whole = f" on all {event.val_tokens:,} tokens" if event.whole and event.val_tokens else ""
                 losses = f"train {fmt.loss(event.train_loss)}, val {fmt.loss(event.val_loss)}"

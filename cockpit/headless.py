@@ -18,7 +18,7 @@ BAR_SECONDS = 0.25
 
 _LEVELS = {"info": "note", "warning": "warn"}
 _SPOKEN_OF_BY_THE_LOG = (
-    ev.Resumed, ev.CheckpointFailed, ev.Paused, ev.Continued, ev.ConfigChanged, ev.ConfigRefused
+    ev.Resumed, ev.SpikeDetected, ev.CheckpointFailed, ev.Paused, ev.Continued, ev.ConfigChanged, ev.ConfigRefused
 )  # fmt: skip
 
 
@@ -109,7 +109,14 @@ class HeadlessReporter:
         losses = f"train {fmt.loss(event.train_loss)}  val {fmt.loss(event.val_loss)}{spread}{bpb}"
         best = "  best so far" if event.best else ""
         whole = f"  on all {event.val_tokens:,} tokens" if event.whole and event.val_tokens else ""
-        return f"{self._at('eval', event.step)}  {losses}{whole}  in {fmt.duration(event.seconds)}{best}"
+        return f"{self._at('eval', event.step)}  {losses}{whole}  in {fmt.duration(event.seconds)}{best}{self._noise()}"
+
+    def _noise(self) -> str:
+        """`  noise scale 41.2k tokens`, where it is known."""
+        if self.state.noise is None or self.state.noise.tokens is None:
+            return ""
+        value, unit = fmt.count(self.state.noise.tokens)
+        return f"  noise scale {value}{unit} tokens"
 
     def _save_line(self, event: ev.CheckpointSaved) -> str:
         size = f"{event.size / 1e6:,.1f} MB in {event.seconds:.2f} s"

@@ -28,7 +28,7 @@ from cockpit.sanitize import clean_line
 from cockpit.state import RunState, reduce
 from cockpit.terminal import captured_console, is_interactive, screen_on_terminal
 from gpt import checkpoint
-from gpt.commands import Stop
+from gpt.commands import Leave, Stop
 from gpt.config import Profile, flatten, replace
 from gpt.data import check_source
 from gpt.errors import CheckpointError, ProfileError, RunError
@@ -58,7 +58,7 @@ def run(loaded: Loaded, *, run_name: str | None, runs_dir: Path, resume: bool, h
             folder.write_facts(_facts(loaded, folder))
         else:
             folder.write_facts(folder.read_facts() | {"file_settings": _file_settings(loaded)})
-        link = LocalLink(folder, profile, resume=sitting.checkpoint if sitting else None)
+        link = LocalLink(folder, profile, resume=sitting.checkpoint if sitting else None, attended=not headless)
 
         def reload_profile() -> Profile:
             again = profiles.load(loaded.path, loaded.overrides)
@@ -78,6 +78,8 @@ def _sit(link: LocalLink, profile: Profile, reload_profile: Callable[[], Profile
         with signals.installed():
             if not headless:
                 state, goes_on = _show_screen(link, reload_profile, outside, signals)
+                if goes_on:
+                    link.send(Leave())
             began = time.time()
             link.start()
             reporter = HeadlessReporter(profile, stream=outside, run=folder)

@@ -14,6 +14,7 @@ import numpy as np
 from cockpit.series import Series
 from gpt import events as ev
 from gpt.events import Event
+from gpt.guard import describe
 
 LOG_LINES = 1000
 SAMPLES = 50
@@ -28,7 +29,7 @@ class Marker(msgspec.Struct, frozen=True):
 
     step: int
     kind: str
-    """`checkpoint`, `best`, `config`, `refused`, `sample`, `pause`, `resume` or `evaluate`."""
+    """`checkpoint`, `best`, `config`, `refused`, `sample`, `pause`, `resume`, `spike` or `evaluate`."""
     text: str
 
 
@@ -79,6 +80,14 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     ms: Series = msgspec.field(default_factory=Series)
     tokens_per_s: Series = msgspec.field(default_factory=Series)
     mfu: Series = msgspec.field(default_factory=Series)
+
+    spike: ev.SpikeDetected | None = None
+    """The newest step that was not finite, or far above those before it."""
+    spikes: Series = msgspec.field(default_factory=Series)
+    """Every such step, and its robust deviations above the others; not a number where it was not finite."""
+    noise: ev.NoiseScaleEstimated | None = None
+    noise_tokens: Series = msgspec.field(default_factory=Series)
+    """Critical batch size, tokens, by step."""
 
     evaluation: ev.EvalDone | None = None
     best_val_loss: float | None = None
@@ -174,6 +183,9 @@ def _resumed(state: RunState, event: ev.Resumed) -> RunState:
         train_eval_loss=state.train_eval_loss.until(step), val_loss=val_loss, lr=state.lr.until(step),
         grad_norm=state.grad_norm.until(step), ms=state.ms.until(step), mfu=state.mfu.until(step),
         tokens_per_s=state.tokens_per_s.until(step),
+        spike=state.spike if state.spike and state.spike.step <= step else None, spikes=state.spikes.until(step),
+        noise=state.noise if state.noise and state.noise.step <= step else None,
+        noise_tokens=state.noise_tokens.until(step),
         best_val_loss=None if best is None else float(val_loss.y[best]),
         best_step=None if best is None else int(val_loss.x[best]),
         evaluation=state.evaluation if state.evaluation and state.evaluation.step <= step else None,
@@ -208,6 +220,22 @@ def _smooth(state: RunState, event: ev.StepDone) -> float | None:
         return event.loss if event.loss is not None else previous
     decay = min(SMOOTHING, 1 - 4 / (len(state.smoothed_loss) + 4))  # remembers at most a quarter of the run
     return decay * previous + (1 - decay) * event.loss
+
+
+def _spike_detected(state: RunState, event: ev.SpikeDetected) -> RunState:
+    text = spike_text(event)
+    state = _with(state, spike=event, spikes=state.spikes.append(event.step, event.z))
+    return _log(_mark(state, event.step, "spike", text), event, text, "warning")
+
+
+def spike_text(event: ev.SpikeDetected) -> str:
+    """One line on a faulty step: what was wrong, what was done, and what follows."""
+    follows = {"rewind": "; going back to the last good checkpoint", "pause": "; the run needs a decision"}
+    return f"step {event.step:,}: {describe(event)}{follows.get(event.action, '')}"
+
+
+def _noise_scale_estimated(state: RunState, event: ev.NoiseScaleEstimated) -> RunState:
+    return _with(state, noise=event, noise_tokens=state.noise_tokens.append(event.step, event.tokens))
 
 
 def _eval_done(state: RunState, event: ev.EvalDone) -> RunState:
@@ -319,6 +347,7 @@ def _loss(value: float | None) -> str:
 
 _REDUCERS: dict[type, Callable[[RunState, Any], RunState]] = {
     ev.RunStarted: _run_started, ev.Resumed: _resumed, ev.StateChanged: _state_changed, ev.StepDone: _step_done,
+    ev.SpikeDetected: _spike_detected, ev.NoiseScaleEstimated: _noise_scale_estimated,
     ev.EvalDone: _eval_done, ev.CheckpointSaved: _checkpoint_saved, ev.CheckpointFailed: _checkpoint_failed,
     ev.SampleStarted: _sample_started, ev.SampleText: _sample_text, ev.SampleDone: _sample_done,
     ev.Paused: _paused, ev.Continued: _continued, ev.ConfigChanged: _config_changed,

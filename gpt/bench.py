@@ -43,6 +43,7 @@ def measure(profile: Profile, *, steps: int, warmup: int) -> dict[str, Any]:
     from gpt.device import choose, dtype_of, measure_matmul
     from gpt.evaluate import finite
     from gpt.flops import flops_per_token, mfu, parameter_count
+    from gpt.guard import Guard
     from gpt.schedule import learning_rate
     from gpt.snapshot import build
     from gpt.stepper import StepResult
@@ -58,15 +59,17 @@ def measure(profile: Profile, *, steps: int, warmup: int) -> dict[str, Any]:
         stepper.warm_up()
     compile_s = time.perf_counter() - start if device.compile else 0.0
 
+    guard = Guard()
     results: list[StepResult] = []
 
     def take(step: int) -> None:
         result = stepper.take(
             step + 1, step * profile.grad_accum_steps * profile.train.micro_batch_size,
             lr=learning_rate(step, profile.optim, profile.train.max_steps), weight_decay=profile.optim.weight_decay,
-            grad_clip=profile.optim.grad_clip, between=lambda: True,
+            grad_clip=profile.optim.grad_clip, between=lambda: True, limits=guard.limits(profile.guard),
         )  # fmt: skip
         if result:
+            guard.judge(result.step, result.loss, result.grad_norm, profile.guard, applied=result.applied)
             results.append(result)
 
     def drain() -> None:

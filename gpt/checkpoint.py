@@ -101,6 +101,24 @@ def prune(parent: Path, keep: int) -> list[Path]:
     return doomed
 
 
+def discard_after(parent: Path, step: int) -> None:
+    """Deletes the checkpoints of later steps: the run goes on from `step`, whose own is `latest`, on another way.
+
+    A resume would take them for the newest otherwise. `best` goes too where it led to one of them.
+    """
+    for path in list_newest_first(parent):
+        if step_of(path) > step:
+            shutil.rmtree(path, ignore_errors=True)
+    if not (parent / "best").exists():
+        (parent / "best").unlink(missing_ok=True)
+    _sync_folder(parent)
+
+
+def step_of(path: Path) -> int:
+    """The step in a checkpoint folder's name."""
+    return int(path.name.removesuffix(_REPLACED).removeprefix("step-"))
+
+
 def list_newest_first(parent: Path) -> list[Path]:
     """The folders of all checkpoints, the highest step first, not verified; of two of a step the newer one first."""
     if not parent.is_dir():

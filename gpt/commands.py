@@ -78,4 +78,8 @@ class Stop(Command, frozen=True, tag=True, kw_only=True):
     save: bool = True
 
 
-AnyCommand = Pause | Continue | StepOnce | Sample | Save | Evaluate | SetConfig | Cooldown | Extend | Stop
+class Leave(Command, frozen=True, tag=True, kw_only=True):
+    """Nobody watches any more: what would pause to ask its pilot ends instead."""
+
+
+AnyCommand = Pause | Continue | StepOnce | Sample | Save | Evaluate | SetConfig | Cooldown | Extend | Stop | Leave

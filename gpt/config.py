@@ -78,6 +78,9 @@ class TrainConfig(Section, frozen=True, kw_only=True):
     """Batches per split in one evaluation; 0: the whole validation split, and as many windows of the training split."""
     log_interval: PositiveInt = 10
     """Steps between printed lines."""
+    noise_scale_interval: NaturalInt = 100
+    """Steps between measurements of the gradient noise scale; 0: none. One costs half a step where a step is a single
+    micro-step on one thread, else next to nothing."""
     seed: Annotated[int, Meta(ge=0, le=10**9)] = 1337
     device: str = "auto"
     """`auto`, `cpu`, `mps`, `cuda` or `cuda:N`."""
@@ -121,6 +124,25 @@ class CheckpointConfig(Section, frozen=True, kw_only=True):
     """Newest checkpoints kept; the best is kept besides."""
     best: bool = True
     """Also save when an evaluation finds the lowest val_loss so far."""
+
+
+class GuardConfig(Section, frozen=True, kw_only=True):
+    """[guard]: what becomes of a step whose loss or gradient is not finite, or far above those before it."""
+
+    policy: Literal["off", "warn", "skip", "rewind", "pause"] = "warn"
+    """`warn`: an update that is not finite is left out; a spike is only spoken of. `skip`: a spike's update is left out
+    too. `rewind`, `pause`: likewise, and after patience go back to the last good checkpoint with a lower rate, or pause
+    and ask. `warn` and `skip` then pause too. Where nobody watches, a run that would ask saves and ends instead."""
+    window: Annotated[int, Meta(ge=10, le=10_000)] = 100
+    """Steps that a step is compared with; spikes are looked for once half of them have been taken."""
+    threshold: Annotated[float, Meta(ge=3)] = 8.0
+    """Robust deviations above the window's median from which on a step is a spike."""
+    patience: PositiveInt = 5
+    """Steps in a row whose update was left out, before more is done about it."""
+    rate_factor: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    """What a rewind multiplies the learning rate by."""
+    max_rewinds: NaturalInt = 3
+    """Rewinds in a run; after that it pauses."""
 
 
 class SampleConfig(Section, frozen=True, kw_only=True):
@@ -173,6 +195,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     train: TrainConfig = msgspec.field(default_factory=TrainConfig)
     optim: OptimConfig = msgspec.field(default_factory=OptimConfig)
     checkpoint: CheckpointConfig = msgspec.field(default_factory=CheckpointConfig)
+    guard: GuardConfig = msgspec.field(default_factory=GuardConfig)
     sample: SampleConfig = msgspec.field(default_factory=SampleConfig)
     screen: ScreenConfig = msgspec.field(default_factory=ScreenConfig)
     device: DeviceConfig = msgspec.field(default_factory=DeviceConfig)
@@ -230,6 +253,8 @@ LIVE_KEYS = frozenset({
     "optim.learning_rate", "optim.min_lr", "optim.warmup_steps", "optim.decay_steps", "optim.schedule",
     "optim.cooldown_steps", "optim.grad_clip", "optim.weight_decay",
     "train.max_steps", "train.eval_interval", "train.eval_steps", "train.log_interval",
+    "train.noise_scale_interval",
+    "guard.policy", "guard.window", "guard.threshold", "guard.patience", "guard.rate_factor", "guard.max_rewinds",
     "checkpoint.interval", "checkpoint.keep", "checkpoint.best",
     "sample.prompts", "sample.interval", "sample.temperature", "sample.top_k", "sample.top_p",
     "sample.repetition_penalty", "sample.stop", "sample.count", "sample.max_new_tokens", "sample.seed",

@@ -5,7 +5,8 @@
     ├── DataError         token files, texts, tokenizers
     ├── CheckpointError   a checkpoint that is missing, damaged or of another shape
     ├── DeviceError       a device or a precision that this machine does not have
-    └── RunError          a run folder that is in use, exists already or is missing
+    ├── RunError          a run folder that is in use, exists already or is missing
+    └── DivergedError     training that no longer gives usable steps
 
 The command line prints the line and exits with 2. Anything else that is raised is our bug and exits with 1.
 """
@@ -33,3 +34,7 @@ class DeviceError(UserError):
 
 class RunError(UserError):
     """The run folder is in use, exists already or is missing."""
+
+
+class DivergedError(UserError):
+    """Training no longer gives usable steps, and nobody is there to ask what to do."""

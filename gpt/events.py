@@ -106,6 +106,42 @@ class StepDone(Event, frozen=True, tag=True, kw_only=True):
     tokens_per_s: float
     mfu: float | None = None
     """Model FLOPs utilization of this step, 0…1."""
+    applied: bool = True
+    """False where its update was left out: weights and optimizer are as before it."""
+
+
+class SpikeDetected(Event, frozen=True, tag=True, kw_only=True):
+    """A step's loss or gradient was not finite, or far above those of the steps before (gpt.guard)."""
+
+    step: int
+    kind: str
+    """`loss`, `gradient` or `not finite`."""
+    value: float | None
+    """The loss in nats/token, or the gradient norm; None where it is not finite."""
+    z: float | None
+    """Robust deviations above the median of the steps before; None where it is not finite."""
+    action: str
+    """`warned`: its update was applied. `skipped`: it was left out. `rewind` or `pause`: left out, and this follows."""
+    in_a_row: int = 1
+    """Steps in a row without an update, this one included."""
+
+
+class NoiseScaleEstimated(Event, frozen=True, tag=True, kw_only=True):
+    """The gradient noise scale was measured (gpt.noise); smoothed over the measurements so far."""
+
+    step: int
+    sequences: float | None
+    """Critical batch size, tr(Σ)/|G|², sequences in a step; None while noise hides the gradient."""
+    tokens: float | None
+    """The same in tokens."""
+    tokens_per_step: int
+    """What a step has now."""
+    gradient_square: float
+    """Smoothed estimate of |G|²; noise can bring it below 0."""
+    noise_trace: float
+    """Smoothed estimate of tr(Σ) of one sequence's gradient."""
+    measurements: int
+    """How many there have been; the means remember about ten."""
 
 
 class EvalDone(Event, frozen=True, tag=True, kw_only=True):
@@ -139,7 +175,7 @@ class CheckpointSaved(Event, frozen=True, tag=True, kw_only=True):
     """Bytes."""
     seconds: float
     reason: str
-    """`interval`, `best`, `asked`, `stop` or `end`."""
+    """`interval`, `best`, `asked`, `stop`, `end`, `rewind` or `failed`."""
     best: bool = False
 
 
@@ -295,7 +331,8 @@ class Failed(Event, frozen=True, tag=True, kw_only=True):
 
 
 AnyEvent = (
-    RunStarted | Resumed | StateChanged | StepDone | EvalDone | CheckpointSaved | CheckpointFailed | SampleStarted
+    RunStarted | Resumed | StateChanged | StepDone | SpikeDetected | NoiseScaleEstimated
+    | EvalDone | CheckpointSaved | CheckpointFailed | SampleStarted
     | SampleText | SampleDone | Paused | Continued | CommandReceived | ConfigChanged | ConfigRefused | LedgerUpdated
     | MemorySampled | TelemetrySampled | LogLine | Finished | Failed
 )  # fmt: skip

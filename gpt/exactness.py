@@ -15,7 +15,7 @@ _HARMLESS = {
     "name", "description", "expected_parameters", "checkpoint", "sample", "screen",
     "device.peak_tflops",
     "data.input", "data.dir", "data.name", "data.tokenizer", "data.val_fraction",
-    "train.eval_interval", "train.eval_steps", "train.log_interval",
+    "train.eval_interval", "train.eval_steps", "train.log_interval", "train.noise_scale_interval",
     "train.device", "train.dtype", "train.compile", "train.threads",
 }  # fmt: skip
 """Settings, and sections, that cannot change the weights. The data is compared by its tokens, and what becomes of

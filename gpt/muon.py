@@ -47,6 +47,12 @@ class MuonWithAdamW(torch.optim.Optimizer):
         self._muon.state = self._adamw.state = self.state
 
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """One step of both; their parameters are others, so the order does not matter."""
+        """One step of both, or of neither where `found_inf` says that the gradients are not to be used.
+
+        AdamW's fused kernel obeys that on the device; Muon has none that does, so here the host looks, and waits.
+        """
+        found_inf = getattr(self, "found_inf", None)
+        if found_inf is not None and bool(found_inf):
+            return
         self._muon.step()
         self._adamw.step()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gpt.config import OptimConfig
+from gpt.guard import Limits
 from gpt.muon import MuonWithAdamW
 
 _FUSED = ("cpu", "cuda", "mps")
@@ -78,3 +79,38 @@ def clip_grad_norm(parameters: Iterable[nn.Parameter], max_norm: float) -> Tenso
     if max_norm and (norm.device.type != "cpu" or not norm <= max_norm):  # a CPU can look at it; others would wait
         torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))  # pyright: ignore[reportPrivateImportUsage]
     return norm
+
+
+def step_within(
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None,
+    loss: Tensor,
+    norm: Tensor,
+    limits: Limits | None,
+    *,
+    waits: bool,
+) -> Tensor:
+    """Takes the optimizer's step where `loss` and gradient `norm`, scalars on the device, keep to `limits`.
+
+    Otherwise weights and the optimizer's whole state stay as they are. None: no limits but those of the scaler, whose
+    gradients have been unscaled.
+
+    Args:
+        waits: let the host look at both first. Else the device decides, as it does for a scaler, and the host goes on.
+
+    Returns whether the step was taken, a boolean scalar on the device.
+    """
+    if limits is None:
+        applied = norm.isfinite() if scaler else torch.ones_like(norm, dtype=torch.bool)
+        scaler.step(optimizer) if scaler else optimizer.step()
+    else:
+        applied = (loss <= limits.loss) & (norm <= limits.grad_norm)  # NaN keeps to nothing
+        if not waits:
+            setattr(optimizer, "found_inf", (~applied).float())  # noqa: B010  # what fused kernels obey; no declared field
+            optimizer.step()
+            delattr(optimizer, "found_inf")
+        elif applied:
+            optimizer.step()
+    if scaler:
+        scaler.update()
+    return applied

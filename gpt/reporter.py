@@ -88,7 +88,7 @@ class Reporter:
         self.emit(ev.StepDone(
             step=result.step, loss=finite(result.loss), lr=result.lr, grad_norm=finite(result.grad_norm),
             ms=result.seconds * 1e3, data_ms=result.data_seconds * 1e3, tokens=tokens,
-            tokens_per_s=in_step / result.seconds if result.seconds > 0 else 0.0, mfu=share,
+            tokens_per_s=in_step / result.seconds if result.seconds > 0 else 0.0, mfu=share, applied=result.applied,
         ))  # fmt: skip
 
     def tick(self, *, now: bool = False, every: float = TICK_SECONDS) -> None:

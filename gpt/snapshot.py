@@ -30,7 +30,8 @@ class Snapshot:
 
     Attributes:
         model: the plain model; `forward` is it or its compiled form.
-        sequences: sequences trained on since step 0; the data position.
+        sequences: sequences trained on since step 0.
+        passed_over: sequences that were read and are not to be read again, for a rewind has undone their steps.
     """
 
     def __init__(self, model: GPT, forward: nn.Module, stepper: Stepper, device: Device, vocab_size: int) -> None:
@@ -44,7 +45,17 @@ class Snapshot:
         self.optimizer, self.scaler = stepper.optimizer, stepper.scaler
         self._betas = next(group["betas"] for group in self.optimizer.param_groups if "betas" in group)
         self.sequences = 0
+        self.passed_over = 0
         self._generators: dict[str, torch.Tensor] = {}
+
+    @property
+    def position(self) -> int:
+        """Number of the sequence that is read next."""
+        return self.sequences + self.passed_over
+
+    def move_on_to(self, position: int) -> None:
+        """Reads on at sequence number `position`, passing over those before it."""
+        self.passed_over = position - self.sequences
 
     def capture_generators(self) -> None:
         """Notes the state of every random generator that training draws from. To be called at each step boundary."""
@@ -59,6 +70,7 @@ class Snapshot:
         return {
             "model": _shape(self.model.config, self.vocab_size),
             "sequences": self.sequences,
+            "passed_over": self.passed_over,
             "optimizer_groups": self.optimizer.state_dict()["param_groups"],
             "scaler": self.scaler.state_dict() if self.scaler else None,
         }
@@ -100,7 +112,7 @@ class Snapshot:
                 group["betas"] = self._betas
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
-        self.sequences = state["sequences"]
+        self.sequences, self.passed_over = state["sequences"], state.get("passed_over", 0)
 
     def _set_generator(self, name: str, state: torch.Tensor) -> None:
         if name == "cpu":

@@ -16,10 +16,12 @@ from gpt.config import Profile
 from gpt.data import BatchOrder, Tokens
 from gpt.device import Device
 from gpt.evaluate import to_device
+from gpt.guard import Limits
 from gpt.lanes import Lanes
 from gpt.ledger import TimeLedger
 from gpt.model import GPT
-from gpt.optim import clip_grad_norm, set_learning_rate, set_weight_decay
+from gpt.optim import clip_grad_norm, set_learning_rate, set_weight_decay, step_within
+from gpt.probe import norm_of_part
 
 PARTS = ("data", "forward", "backward", "optimizer")
 """Parts of a step: a batch is made, the loss is computed, its gradient, the update (clipping included)."""
@@ -36,6 +38,10 @@ class StepResult:
     seconds: float
     """Phases train and data of this step."""
     data_seconds: float
+    applied: bool
+    """False where the update was left out."""
+    part_norm: float | None = None
+    """Gradient norm of a part of the step (gpt.probe), where that was asked for."""
 
 
 class Stepper:
@@ -82,12 +88,15 @@ class Stepper:
     def take(
         self, step: int, sequence: int, *, lr: float, weight_decay: float, grad_clip: float,
         between: Callable[[], bool], interrupted: Callable[[], bool] = lambda: False,
+        limits: Limits | None = None, probe: bool = False,
     ) -> StepResult | None:  # fmt: skip
         """Takes step number `step` (from 1) on the sequences from number `sequence` on.
 
         Args:
             between: called between micro-steps; False abandons the step: no weight has changed then.
             interrupted: whether `between` will do more than look.
+            limits: the update is left out where it exceeds them; None: it is applied whatever it is.
+            probe: also measure the gradient norm of a part of the step.
 
         Returns the newest result that is to be had without waiting: this step's on a CPU, the one before on a GPU.
 
@@ -109,10 +118,12 @@ class Stepper:
             self.on_part("data")
             loss = self.add_gradient(inputs, targets)
             total = loss if total is None else total + loss
+            if probe and micro_step == 0:
+                queued.part_norm = norm_of_part(self, inputs, targets)
         assert total is not None
-        norm = self.update(grad_clip)
+        norm, applied = self.update(grad_clip, total, limits)
         self.on_part("optimizer")
-        queued.finish(total, norm)
+        queued.finish(total, norm, applied)
         if not self.device.lags:
             return queued.read()
         before, self._queued = self._queued, queued
@@ -145,27 +156,28 @@ class Stepper:
         """Adds a micro-step's share of the gradient."""
         (self.scaler.scale(loss) if self.scaler else loss).backward()
 
-    def update(self, grad_clip: float) -> torch.Tensor:
-        """Clips, updates the weights and clears the gradient; returns the gradient norm before clipping."""
+    def update(
+        self, grad_clip: float, loss: torch.Tensor, limits: Limits | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Clips, updates the weights within the limits and clears the gradient.
+
+        Returns the gradient norm before clipping, and whether the weights were updated; both on the device.
+        """
         if not self.lanes:
-            return self._update(grad_clip)
+            return self._update(grad_clip, loss, limits)
         with self.lanes.narrow():  # so short a piece of work is not worth the threads' meeting either
             self.lanes.gather()
-            return self._update(grad_clip)
+            return self._update(grad_clip, loss, limits)
 
-    def _update(self, grad_clip: float) -> torch.Tensor:
+    def _update(self, grad_clip: float, loss: torch.Tensor, limits: Limits | None) -> tuple[torch.Tensor, torch.Tensor]:
         self.is_updating = True
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
         norm = clip_grad_norm(self.parameters, grad_clip)
-        if self.scaler:
-            self.scaler.step(self.optimizer)  # leaves the weights alone where the norm is not finite
-            self.scaler.update()
-        else:
-            self.optimizer.step()
+        applied = step_within(self.optimizer, self.scaler, loss, norm, limits, waits=not self.device.lags)
         self.optimizer.zero_grad(set_to_none=True)
         self.is_updating = False
-        return norm
+        return norm, applied
 
     def warm_up(self) -> None:
         """Compiles forward and backward on a batch of zeros; weights, gradients and generators stay as they are."""
@@ -192,11 +204,12 @@ class Abandoned(Exception):
 
 
 class _Queued:
-    """A step under way: its clocks, and its loss and norm on their way to the host."""
+    """A step under way: its clocks, and its figures on their way to the host."""
 
     def __init__(self, step: int, lr: float, device: Device) -> None:
         self.step, self.lr, self.device = step, lr, device
         self.data_seconds = 0.0
+        self.part_norm: torch.Tensor | None = None
         self.away = 0.0  # seconds spent between micro-steps on other phases: paused, sampling, evaluating
         self.start = time.perf_counter()
         self.events = None
@@ -213,15 +226,16 @@ class _Queued:
     def waiting_for_data(self) -> _DataClock:
         return _DataClock(self)
 
-    def finish(self, loss: torch.Tensor, norm: torch.Tensor) -> None:
-        """Marks the end of the step; on a GPU starts the copy of both scalars to the host."""
-        both = torch.stack([loss.float(), norm.float()])
+    def finish(self, loss: torch.Tensor, norm: torch.Tensor, applied: torch.Tensor) -> None:
+        """Marks the end of the step; on a GPU starts the copy of all scalars to the host."""
+        known = [loss, norm, applied] if self.part_norm is None else [loss, norm, applied, self.part_norm]
+        figures = torch.stack([figure.float() for figure in known])
         if self.events:
-            self.scalars = torch.empty(2, pin_memory=True)
-            self.scalars.copy_(both, non_blocking=True)
+            self.scalars = torch.empty(len(known), pin_memory=True)
+            self.scalars.copy_(figures, non_blocking=True)
             self.events[1].record()
         else:
-            self.scalars = both.cpu()
+            self.scalars = figures.cpu()
             self.seconds = time.perf_counter() - self.start - self.away
 
     def read(self) -> StepResult:
@@ -229,8 +243,10 @@ class _Queued:
         if self.events:
             self.events[1].synchronize()
             self.seconds = max(0.0, self.events[0].elapsed_time(self.events[1]) / 1e3 - self.away)
-        loss, norm = self.scalars.tolist()
-        return StepResult(self.step, loss, norm, self.lr, self.seconds, self.data_seconds)
+        loss, norm, applied, *part = self.scalars.tolist()
+        return StepResult(
+            self.step, loss, norm, self.lr, self.seconds, self.data_seconds, bool(applied), part[0] if part else None
+        )
 
 
 class _DataClock:

@@ -22,18 +22,21 @@ from gpt.commands import Command
 from gpt.config import Profile, flatten
 from gpt.data import Dataset, open_dataset
 from gpt.device import Device, choose
-from gpt.errors import CheckpointError, UserError
+from gpt.errors import CheckpointError, DivergedError, UserError
 from gpt.evaluate import Evaluator, finite
 from gpt.exactness import environment, reasons_against
+from gpt.guard import describe
 from gpt.ledger import TimeLedger
 from gpt.live import apply_changes
 from gpt.reporter import TICK_SECONDS, Reporter
+from gpt.rewind import gentler, last_good
 from gpt.sampler import draw_samples
 from gpt.saver import Saver
 from gpt.schedule import learning_rate
 from gpt.snapshot import Snapshot, build
 from gpt.steering import cooldown_changes, extension_changes
 from gpt.stepper import Abandoned, StepResult
+from gpt.watch import Watch
 
 PAUSED_TICK_SECONDS = 2.0
 """Time between two reports of the ledger while nothing goes on."""
@@ -47,6 +50,7 @@ class Trainer:
         emit: takes each event; must not block.
         resume: the checkpoint's folder to go on from, or None.
         ledger: a clock that was started before this module, and torch with it, was imported; None: it starts now.
+        attended: whether somebody watches, and can be asked what to do.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class Trainer:
         *,
         resume: Path | None = None,
         ledger: TimeLedger | None = None,
+        attended: bool = False,
     ) -> None:
         self.profile = profile
         self.run_dir = run_dir
@@ -74,6 +79,8 @@ class Trainer:
         self._wake = threading.Event()
         self._paused = False
         self._single_steps = 0
+        self._attended = attended
+        self._asking: ev.SpikeDetected | None = None  # what it stands paused for
         self._stop: commands.Stop | None = None
 
     # -- the pilot's side -------------------------------------------------------------------------------------------
@@ -95,6 +102,7 @@ class Trainer:
             while not self._done():
                 self._obey()
                 self._take_step()
+                self._heed_guard()
                 self._maybe_sample()
                 self._maybe_evaluate()
                 self._maybe_save()
@@ -131,6 +139,7 @@ class Trainer:
         saved = checkpoint.verify(self.resume) if self.resume else None
         self.snapshot: Snapshot = build(self.profile, self.device, self.data, self.ledger, saved)
         self.evaluator = Evaluator(self.data, self.device, self.emit)
+        self.watch = Watch(self.snapshot.stepper, self.emit)
         self.saver = Saver(self.run_dir / "checkpoints", self.emit)
         resumed = self._load(self.resume, saved) if self.resume and saved else None
         self.snapshot.capture_generators()
@@ -156,9 +165,10 @@ class Trainer:
         lr = learning_rate(self.step, optim, self.profile.train.max_steps)
         try:
             result = snapshot.stepper.take(
-                self.step + 1, snapshot.sequences,
+                self.step + 1, snapshot.position,
                 lr=lr, weight_decay=optim.weight_decay, grad_clip=optim.grad_clip, between=self._between_micro_steps,
                 interrupted=lambda: bool(self._commands),
+                limits=self.watch.limits(self.profile), probe=self.watch.measures_noise(self.step + 1, self.profile),
             )  # fmt: skip
         except Abandoned:
             return
@@ -180,6 +190,7 @@ class Trainer:
             behind = self.step - result.step
             tokens = self._tokens - behind * self.profile.tokens_per_step
             self.reporter.step_done(result, self.profile, tokens=tokens)
+            self.watch.take_in(result, self.profile)
 
     @property
     def _tokens(self) -> int:
@@ -189,6 +200,57 @@ class Trainer:
     def _drain(self) -> None:
         """Waits for the newest step and reports it; on a CPU there is never one waiting."""
         self._report(self.snapshot.stepper.drain())
+
+    # -- what the guard asks for ------------------------------------------------------------------------------------
+
+    def _heed_guard(self) -> None:
+        """Where too many steps in a row were left out: goes back, or asks the pilot."""
+        fault = self.watch.take_demand()
+        if fault and not (fault.action == "rewind" and self._rewind(fault)):
+            self._ask(fault)
+
+    def _rewind(self, fault: ev.SpikeDetected) -> bool:
+        """Goes back to the last good checkpoint and on from there: more slowly, on other data. False: there is none."""
+        with self.ledger.during("checkpoint"):
+            self._drain()
+            found = last_good(self.saver.parent, self.watch.guard.calm_step)
+            if not found:
+                return False
+            before, position, rewinds = self.step, self.snapshot.position, self.watch.guard.rewinds
+            self._restore(*found)
+            self.watch.take_demand()
+            self.watch.guard.rewinds = rewinds + 1
+            self.snapshot.move_on_to(position)
+            self.snapshot.capture_generators()
+        why = f"rewound from step {before:,}: {describe(fault)}"
+        self.emit(ev.Resumed(step=self.step, exact=False, why=why))
+        self._state("paused" if self._paused else "running")
+        self._set_config(gentler(self.profile))
+        if self._save("rewind"):
+            checkpoint.discard_after(self.saver.parent, self.step)
+        return True
+
+    def _ask(self, fault: ev.SpikeDetected) -> None:
+        """Pauses until the pilot has decided; ends the run where there is none."""
+        self._asking = fault
+        if not self._attended:
+            self._give_up()
+        self._pause()
+
+    def _give_up(self) -> None:
+        assert self._asking
+        self._drain()
+        fault = self._asking
+        self._forgive()  # whoever resumes has decided to go on
+        raise DivergedError(
+            f"step {fault.step:,}: {describe(fault)}, and nobody is there to ask; "
+            "resume with a lower optim.learning_rate"
+        )
+
+    def _forgive(self) -> None:
+        if self._asking:
+            self._asking = None
+            self.watch.guard.forgive()
 
     # -- commands ---------------------------------------------------------------------------------------------------
 
@@ -244,7 +306,12 @@ class Trainer:
                 self._set_config(extension_changes(self.profile, self.step, command.steps))
             case commands.Stop():
                 self._stop = command
+                self._forgive()
                 self._state("stopping")
+            case commands.Leave():
+                self._attended = False
+                if self._asking:
+                    self._give_up()
 
     def _pause(self) -> None:
         self._drain()
@@ -257,6 +324,7 @@ class Trainer:
     def _continue(self) -> None:
         if self._paused:
             self._paused, self._single_steps = False, 0
+            self._forgive()
             self.emit(ev.Continued(step=self.step))
             self._state("running")
 
@@ -315,10 +383,11 @@ class Trainer:
 
     def _save(self, reason: str, *, best: bool = False) -> bool:
         """Writes a checkpoint of the last whole step; training goes on if the disk refuses."""
+        proven = self.reporter.is_sound and self.watch.is_calm and reason != "failed"  # else older ones stay beside it
         with self._doing("saving", "checkpoint"):
             return self.saver.save(
                 self.step, self.snapshot.tensors, self._document(),
-                keep=self.profile.checkpoint.keep if self.reporter.is_sound else None, reason=reason, best=best,
+                keep=self.profile.checkpoint.keep if proven else None, reason=reason, best=best,
             )  # fmt: skip
 
     @contextlib.contextmanager
@@ -344,6 +413,7 @@ class Trainer:
             "tokenizer": self.data.tokenizer.to_dict(),
             "environment": environment(self.device, self.snapshot.stepper.lane_count),
             **self.snapshot.facts(),
+            **self.watch.facts(),
         }  # fmt: skip
 
     def _load(self, path: Path, state: dict[str, Any]) -> ev.Resumed:
@@ -352,16 +422,21 @@ class Trainer:
             raise CheckpointError(
                 f"{path} was trained with other symbols than the data has now; resume with its own data"
             )
-        self.snapshot.restore(path, state)
-        self.step = self._first_step = state["step"]
-        self.evaluator.restore(state["evaluation"])
+        self._restore(path, state)
         self.samples, self.config_log = state["samples"], state["config_log"]
-        self.saver.resumed_at(self.step, {key: state[key] for key in self._document()})
         if not self.ledger.carries_over:  # whoever made it knows of the seconds after this checkpoint too
             for phase, seconds in state["ledger"].items():
                 self.ledger.seconds[phase if phase in self.ledger.seconds else "other"] += seconds
         why = reasons_against(state, self.profile, self.device, self.snapshot.stepper.lane_count, self.data.fingerprint)
         return ev.Resumed(step=self.step, exact=not why, why="; ".join(why))
+
+    def _restore(self, path: Path, state: dict[str, Any]) -> None:
+        """Puts everything back that training depends on."""
+        self.snapshot.restore(path, state)
+        self.step = self._first_step = state["step"]
+        self.evaluator.restore(state["evaluation"])
+        self.watch.restore(state)
+        self.saver.resumed_at(self.step, {key: state.get(key) for key in self._document()})
 
     def _finish(self) -> None:
         """The last evaluation, sample and checkpoint; what a Stop leaves out is left out."""
@@ -374,7 +449,9 @@ class Trainer:
             if self.profile.sample.interval and not self._every(self.profile.sample.interval):
                 self._sample(commands.Sample())
         if save and not self._save("stop" if self._stop else "end"):
-            raise CheckpointError("the last checkpoint could not be written; free some space and resume the run")
+            raise CheckpointError(
+                f"the last checkpoint could not be written ({self.saver.refusal}); mend that and resume the run"
+            )
         self.reporter.tick(now=True)
         evaluator = self.evaluator
         self.emit(ev.Finished(

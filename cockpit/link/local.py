@@ -25,9 +25,10 @@ class LocalLink:
     Args:
         run: the run's folder, locked by the caller.
         resume: the checkpoint's folder to go on from, or None.
+        attended: whether somebody watches, and can be asked what to do; until Leave is sent.
     """
 
-    def __init__(self, run: Run, profile: Profile, *, resume: Path | None = None) -> None:
+    def __init__(self, run: Run, profile: Profile, *, resume: Path | None = None, attended: bool = False) -> None:
         self.run, self.run_dir, self.profile = run.name, run.path, profile
         self.failure: Failed | None = None
         """What ended the trainer, if it was an error."""
@@ -36,7 +37,7 @@ class LocalLink:
         self.screen: FrameBudget | None = None
         """What the screen in front of the run costs, for the log; None while there is none."""
         self._folder = run
-        self._resume = resume
+        self._resume, self._attended = resume, attended
         self._log = EventLog(run.events_path)
         self._events: collections.deque[Event] = collections.deque()
         self._early: list[Command] = []
@@ -105,7 +106,9 @@ class LocalLink:
                 ledger = TimeLedger("startup", seconds=ledgers[-1] if ledgers else None)
             from gpt.trainer import Trainer  # imports torch: after the first frame
 
-            trainer = Trainer(self.profile, self.run_dir, self._emit, resume=self._resume, ledger=ledger)
+            trainer = Trainer(
+                self.profile, self.run_dir, self._emit, resume=self._resume, ledger=ledger, attended=self._attended
+            )
             with self._guard:
                 self._trainer = trainer
                 for command in self._early:

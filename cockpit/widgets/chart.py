@@ -26,6 +26,7 @@ MARKERS: dict[str, tuple[str, Style, str]] = {
     "best": ("◆", ink.TRAIN, "best"),
     "refused": ("△", ink.WARNING, "refused"),
     "config": ("▲", ink.WARNING, "changed"),
+    "spike": ("!", ink.WARNING, "spike"),
 }
 """Kind of marker → glyph, style, word; a later kind hides an earlier one in the same cell."""
 

@@ -201,3 +201,19 @@ def test_a_terminal_gets_the_same_lines_with_a_bar_that_goes_away(monkeypatch: p
     assert "step      50/2,000  loss –" in text
     assert "[bold]a[/bold] :smile:" in text, "data is never markup"
     assert "\x1b[?25h" in text, "the cursor is shown again"
+
+
+def test_a_spike_has_a_line_and_an_evaluation_gives_the_noise_scale_where_it_is_known() -> None:
+    noise = ev.NoiseScaleEstimated(
+        step=100, sequences=32.0, tokens=2048.0, tokens_per_step=2048, gradient_square=1.0, noise_trace=32.0,
+        measurements=4,
+    )  # fmt: skip
+    hidden = msgspec.structs.replace(noise, sequences=None, tokens=None)
+    evaluation = ev.EvalDone(step=100, train_loss=2.0, val_loss=2.1, seconds=1.2, best=False)
+    fault = ev.SpikeDetected(step=101, kind="not finite", value=None, z=None, action="skipped")
+    lines = shown(STARTED, noise, evaluation, hidden, evaluation, fault)
+    assert lines[3:] == [
+        "eval     100/2,000  train 2.0000  val 2.1000  in 1.2 s  noise scale 2.05k tokens",
+        "eval     100/2,000  train 2.0000  val 2.1000  in 1.2 s",
+        "warn   step 101: its loss or gradient is not finite; its update was left out",
+    ]

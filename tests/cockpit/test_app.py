@@ -358,3 +358,25 @@ def test_every_action_can_be_done() -> None:
     assert len(BY_ID) == len(ACTIONS)
     keys = [key for action in ACTIONS for key in action.keys.split(",")]
     assert len(keys) == len(set(keys))
+
+
+async def test_a_run_paused_for_a_spike_says_why_until_it_goes_on_and_the_keys_work() -> None:
+    fault = ev.SpikeDetected(step=1, kind="not finite", value=None, z=None, action="pause", in_a_row=5)
+    paused = [ev.Paused(step=1), ev.StateChanged(state="paused", step=1)]
+    link = FakeLink([ev.StateChanged(state="running"), step_done(1, None), fault, *paused])
+    app = still_app(link)
+    async with app.run_test(size=SIZE) as pilot:
+        app.say("")  # the message of a moment is gone
+        app._main.notice.clear()
+        app.frame(force=True)
+        shown = screen_text(app)
+        assert "step 1: its loss or gradient is not finite" in shown and "space goes on" in shown
+        await pilot.press("space")
+    assert link.sent == [do.Continue()]
+
+
+async def test_a_spike_is_a_warning_above_the_keys() -> None:
+    fault = ev.SpikeDetected(step=7, kind="gradient", value=93.0, z=21.0, action="warned")
+    assert "! step 7: the gradient norm is 93, 21.0 deviations above" in await press(
+        still_app(FakeLink([*story(), fault]))
+    )

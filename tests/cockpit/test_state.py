@@ -129,3 +129,25 @@ def test_eta_counts_evaluations_and_checkpoints_in() -> None:
 def test_final_states_are_final() -> None:
     assert reduce_all(RunState(), finished_story()).is_final
     assert not reduce_all(RunState(), story(10)).is_final
+
+
+def spike(step: int, **changes: object) -> ev.SpikeDetected:
+    event = ev.SpikeDetected(step=step, kind="loss", value=9.25, z=14.2, action="skipped")
+    return msgspec.structs.replace(event, **changes)
+
+
+def test_spikes_and_the_noise_scale_are_kept_and_dropped_with_the_steps_that_a_rewind_undoes() -> None:
+    state = losses(*[4.0] * 8)
+    for step in (4, 7):
+        state = reduce(state, spike(step, z=None if step == 7 else 14.2))
+        state = reduce(state, ev.NoiseScaleEstimated(
+            step=step, sequences=12.0, tokens=768.0 + step, tokens_per_step=64, gradient_square=1.0, noise_trace=12.0,
+            measurements=step,
+        ))  # fmt: skip
+    assert (state.spikes.x.tolist(), state.noise_tokens.y.tolist()) == ([4, 7], [772.0, 775.0])
+    assert state.log[-1].level == "warning" and state.spike and state.spike.step == 7
+    rewound = reduce(state, ev.Resumed(step=5, exact=False, why="rewound from step 7"))
+    assert (rewound.spikes.x.tolist(), rewound.noise_tokens.x.tolist(), rewound.step) == ([4], [4], 5)
+    assert rewound.spike is None and rewound.noise is None
+    assert [marker.step for marker in rewound.markers if marker.kind == "spike"] == [4]
+    assert any("14.2 deviations above" in record.text for record in rewound.log)
