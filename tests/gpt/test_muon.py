@@ -186,3 +186,15 @@ def test_going_on_with_another_optimizer_is_refused_in_words(tiny: Tiny, run: Ru
     run(tiny())
     (failed,) = [e for e in run(tiny(optim__name="muon"), resume="latest") if isinstance(e, ev.Failed)]
     assert failed.user_error and "optim.name" in failed.error
+
+
+@pytest.mark.parametrize("found", [0.0, 1.0])
+def test_a_verdict_against_the_gradients_reaches_both_optimizers(model: GPT, found: float) -> None:
+    """`found_inf` is what a GradScaler, and the guard on a GPU, set on the optimizer."""
+    optimizer = make_optimizer(model, MUON, "cpu")
+    model(*torch.randint(0, 11, (2, 3, 4)))[1].backward()
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    optimizer.found_inf = torch.tensor(found)  # type: ignore[attr-defined]
+    optimizer.step()
+    stayed = [torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True)]
+    assert all(stayed) if found else not any(stayed)
