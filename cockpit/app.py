@@ -195,7 +195,7 @@ class CockpitApp(App[QuitChoice]):
             case ev.ConfigRefused():
                 self.say(f"{event.key} stays {event.old}: {event.reason}", "warning")
             case ev.CheckpointSaved(reason="asked"):
-                self.say(f"saved {event.path} in {fmt.duration(event.seconds)}")
+                self.say(f"saved {event.path} in {fmt.saving_time(event.seconds, event.stall_s)}")
             case ev.SpikeDetected():
                 self.say(spike_text(event), "warning")
             case ev.EvalDone():

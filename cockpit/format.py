@@ -82,3 +82,9 @@ def clock(seconds: float | None) -> str:
         return UNKNOWN
     whole = max(0, int(seconds))
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def saving_time(seconds: float, stall: float | None) -> str:
+    """How long a checkpoint took, and for how much of that training stood still: `3.42 s, stall 0.17 s`."""
+    behind = stall is not None and stall < seconds
+    return f"{seconds:.2f} s" + (f", stall {stall:.2f} s" if behind else "")

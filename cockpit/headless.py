@@ -119,7 +119,7 @@ class HeadlessReporter:
         return f"  noise scale {value}{unit} tokens"
 
     def _save_line(self, event: ev.CheckpointSaved) -> str:
-        size = f"{event.size / 1e6:,.1f} MB in {event.seconds:.2f} s"
+        size = f"{event.size / 1e6:,.1f} MB in {fmt.saving_time(event.seconds, event.stall_s)}"
         return f"{self._at('save', event.step)}  {clean_line(event.path)}  {size} ({event.reason})"
 
     def _whereabouts(self) -> list[str]:

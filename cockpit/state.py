@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from cockpit.format import saving_time
 from cockpit.series import Series
 from gpt import events as ev
 from gpt.events import Event
@@ -254,9 +255,8 @@ def _eval_done(state: RunState, event: ev.EvalDone) -> RunState:
 
 
 def _checkpoint_saved(state: RunState, event: ev.CheckpointSaved) -> RunState:
-    text = (
-        f"saved {event.path.rsplit('/', 1)[-1]} ({event.size / 1e6:,.1f} MB in {event.seconds:.2f} s, {event.reason})"
-    )
+    time = saving_time(event.seconds, event.stall_s)
+    text = f"saved {event.path.rsplit('/', 1)[-1]} ({event.size / 1e6:,.1f} MB in {time}, {event.reason})"
     state = _with(state, checkpoint=event, checkpoint_error=None)
     return _log(_mark(state, event.step, "best" if event.best else "checkpoint", text), event, text)
 

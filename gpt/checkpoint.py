@@ -3,14 +3,12 @@
 A checkpoint is a folder `step-00004000` with `model.safetensors`, `optimizer.safetensors` and `state.json`. It is
 written beside its place under a name that nobody reads, each file is hashed and made durable (fsync), and only then is
 the folder renamed and its parent made durable. `state.json` holds the hashes, its own among them, so that damage is
-recognised. The links
-`latest` and `best` move after that.
+recognised. The links `latest` and `best` move after that.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -43,8 +41,7 @@ def write(parent: Path, step: int, files: Mapping[str, Mapping[str, Any]], state
 
     Raises OSError where the disk refuses; whatever was there before is then untouched.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from gpt import tensorfile  # imports torch, which those who only look for checkpoints do without
 
     parent.mkdir(parents=True, exist_ok=True)
     place = parent / folder_name(step)
@@ -55,15 +52,10 @@ def write(parent: Path, step: int, files: Mapping[str, Mapping[str, Any]], state
         hashes = {}
         for name, tensors in files.items():
             path = draft / f"{name}.safetensors"
-            try:
-                save_file(dict(tensors), path)
-            except SafetensorError as error:  # how it reports a disk that refuses
-                raise OSError(errno.EIO, str(error).removeprefix("I/O error: ")) from None
-            hashes[path.name] = _make_durable(path)
+            hashes[path.name] = tensorfile.write(path, tensors)
         document = {"format": FORMAT, "step": step, "files": hashes, **state}
         document["sha256"] = _document_hash(document)
-        (draft / _STATE).write_text(json.dumps(document, indent=1, allow_nan=False))
-        _make_durable(draft / _STATE)
+        _write_durably(draft / _STATE, json.dumps(document, indent=1, allow_nan=False))
         size = sum(path.stat().st_size for path in draft.iterdir())
         _sync_folder(draft)
         with _moved_aside(place):
@@ -190,11 +182,11 @@ def shape_difference(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str
     return ", ".join(f"{key} {saved.get(key)} there, {wanted[key]} here" for key in keys) or None
 
 
-def _make_durable(path: Path) -> str:
-    """SHA-256 of a file as it lies on disk, after forcing it there."""
-    with path.open("rb+") as file:
+def _write_durably(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
         os.fsync(file.fileno())
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _document_hash(document: Mapping[str, Any]) -> str:

@@ -174,6 +174,9 @@ class CheckpointSaved(Event, frozen=True, tag=True, kw_only=True):
     size: int
     """Bytes."""
     seconds: float
+    """From the request until it was durable."""
+    stall_s: float | None = None
+    """Part of `seconds` in which training stood still; the rest was written behind it."""
     reason: str
     """`interval`, `best`, `asked`, `stop`, `end`, `rewind` or `failed`."""
     best: bool = False

@@ -76,10 +76,13 @@ class Snapshot:
         }
 
     def tensors(self) -> dict[str, dict[str, torch.Tensor]]:
-        """The two tensor files: `model` by parameter name, `optimizer` by parameter number, generators included."""
-        weights = {name: _host(parameter) for name, parameter in self.model.named_parameters()}
+        """The two tensor files: `model` by parameter name, `optimizer` by parameter number, generators included.
+
+        They are the run's own, where they are: the next step changes them.
+        """
+        weights = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
         moments = {
-            f"state.{number}.{name}": _host(torch.as_tensor(value))
+            f"state.{number}.{name}": torch.as_tensor(value).detach()
             for number, entries in self.optimizer.state_dict()["state"].items()
             for name, value in entries.items()
         }
@@ -197,7 +200,3 @@ def load_weights(model: GPT, weights: dict[str, torch.Tensor], source: Path) -> 
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(weights[name])
-
-
-def _host(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.detach().to("cpu").contiguous()

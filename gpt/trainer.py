@@ -47,7 +47,7 @@ class Trainer:
 
     Args:
         run_dir: the run's folder; checkpoints go to `checkpoints` in it.
-        emit: takes each event; must not block.
+        emit: takes each event, from more than one thread; must not block.
         resume: the checkpoint's folder to go on from, or None.
         ledger: a clock that was started before this module, and torch with it, was imported; None: it starts now.
         attended: whether somebody watches, and can be asked what to do.
@@ -73,6 +73,7 @@ class Trainer:
         self.config_log: list[dict[str, Any]] = []
         self.ledger = ledger or TimeLedger("startup")
         self.reporter = Reporter(emit, self.ledger)
+        self.saver = Saver(run_dir / "checkpoints", emit)
         self._commands: collections.deque[Command] = collections.deque()
         self._held_back: list[Command] = []  # until the step under way is done
         self._inside_step = False
@@ -114,9 +115,12 @@ class Trainer:
         except Exception as error:
             self._fail(f"{type(error).__name__}: {error}".splitlines()[0])
             raise
+        finally:
+            self.saver.close()
 
     def _rescue(self) -> None:
         """Saves the last whole step, if one was taken in this sitting and its weights are whole."""
+        self.saver.close()
         if self.step > self._first_step and not self.snapshot.stepper.is_updating:
             with contextlib.suppress(Exception):  # the error that brought us here is the one to be told
                 self._save("failed")
@@ -140,7 +144,6 @@ class Trainer:
         self.snapshot: Snapshot = build(self.profile, self.device, self.data, self.ledger, saved)
         self.evaluator = Evaluator(self.data, self.device, self.emit)
         self.watch = Watch(self.snapshot.stepper, self.emit)
-        self.saver = Saver(self.run_dir / "checkpoints", self.emit)
         resumed = self._load(self.resume, saved) if self.resume and saved else None
         self.snapshot.capture_generators()
         self.reporter.started(self.run_dir.name, self.step, self.profile, self.data, self.snapshot.vocab_size)
@@ -213,6 +216,7 @@ class Trainer:
         """Goes back to the last good checkpoint and on from there: more slowly, on other data. False: there is none."""
         with self.ledger.during("checkpoint"):
             self._drain()
+            self.saver.wait()
             found = last_good(self.saver.parent, self.watch.guard.calm_step)
             if not found:
                 return False
@@ -275,6 +279,8 @@ class Trainer:
                     self._carry_out(command)
             if not self._paused or self._single_steps or self._stop:
                 return
+            if reason := self.saver.overdue:
+                self._save(reason)
             with self.ledger.during("paused"):
                 self._wake.wait(timeout=TICK_SECONDS)
                 self._wake.clear()
@@ -353,8 +359,14 @@ class Trainer:
             self._sample(commands.Sample(), self.profile.sample.prompts)
 
     def _maybe_save(self) -> None:
-        if self._every(self.profile.checkpoint.interval) and self.step > self._first_step:
-            self._save("interval")
+        if self._stop or self.step == self._first_step:
+            return
+        if self.step == self._first_step + 1:  # from here on the optimizer's state has its size
+            with self.ledger.during("startup"):
+                self.saver.make_room(self.snapshot.tensors())
+        reason = "interval" if self._every(self.profile.checkpoint.interval) else self.saver.overdue
+        if reason:
+            self._save(reason)
 
     def _evaluate(self, *, whole: bool = False) -> None:
         """Estimates both losses with dropout off; saves when the validation loss is the lowest so far."""
@@ -382,9 +394,13 @@ class Trainer:
         return not any(isinstance(command, commands.Stop) for command in tuple(self._commands))
 
     def _save(self, reason: str, *, best: bool = False) -> bool:
-        """Writes a checkpoint of the last whole step; training goes on if the disk refuses."""
-        proven = self.reporter.is_sound and self.watch.is_calm and reason != "failed"  # else older ones stay beside it
+        """Writes a checkpoint of the last whole step, behind training; that goes on, too, if the disk refuses."""
+        with self.ledger.during("checkpoint"):
+            if self.saver.postpones(self.step, reason):
+                return True
         with self._doing("saving", "checkpoint"):
+            # Only beside what is proven to be sound are older ones deleted.
+            proven = self.reporter.is_sound and self.watch.is_calm and reason != "failed"
             return self.saver.save(
                 self.step, self.snapshot.tensors, self._document(),
                 keep=self.profile.checkpoint.keep if proven else None, reason=reason, best=best,
@@ -448,10 +464,12 @@ class Trainer:
             self._evaluate()
             if self.profile.sample.interval and not self._every(self.profile.sample.interval):
                 self._sample(commands.Sample())
+        save = save or self.saver.waiting == "asked"
         if save and not self._save("stop" if self._stop else "end"):
             raise CheckpointError(
                 f"the last checkpoint could not be written ({self.saver.refusal}); mend that and resume the run"
             )
+        self.saver.wait()
         self.reporter.tick(now=True)
         evaluator = self.evaluator
         self.emit(ev.Finished(
