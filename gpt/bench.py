@@ -87,6 +87,7 @@ def measure(profile: Profile, *, steps: int, warmup: int) -> dict[str, Any]:
         take(step)
     drain()
     wall = time.perf_counter() - start
+    stepper.reader.close()
     memory = peak_memory(device.type)
 
     seconds = [result.seconds for result in results[warmup:]]

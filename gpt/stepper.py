@@ -15,13 +15,13 @@ import torch
 from gpt.config import Profile
 from gpt.data import BatchOrder, Tokens
 from gpt.device import Device
-from gpt.evaluate import to_device
 from gpt.guard import Limits
 from gpt.lanes import Lanes
 from gpt.ledger import TimeLedger
 from gpt.model import GPT
 from gpt.optim import clip_grad_norm, set_learning_rate, set_weight_decay, step_within
 from gpt.probe import norm_of_part
+from gpt.reader import Reader
 
 PARTS = ("data", "forward", "backward", "optimizer")
 """Parts of a step: a batch is made, the loss is computed, its gradient, the update (clipping included)."""
@@ -50,7 +50,7 @@ class Stepper:
     Args:
         forward: the model, or the compiled form of it.
         order: where each sequence of the run starts in `tokens`; a pure function of its number.
-        ledger: the phase `data` is switched to while a batch is made.
+        ledger: the phase `data` is switched to while a batch is waited for.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Stepper:
         self.micro_batch_size = profile.train.micro_batch_size
         self.accum = profile.grad_accum_steps
         self.block_size = profile.model.block_size
+        self.reader = Reader(tokens, order, self.block_size, device)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.lanes = lanes
         """Splits each micro-batch over threads; None: it goes through `forward` as a whole."""
@@ -113,8 +114,7 @@ class Stepper:
                 self._forget_gradient()
                 raise Abandoned
             with self.ledger.during("data"), queued.waiting_for_data():
-                starts = self.order.starts(sequence + micro_step * self.micro_batch_size, self.micro_batch_size)
-                inputs, targets = to_device(self.tokens.gather(starts, self.block_size + 1), self.device)
+                inputs, targets = self.reader.take(sequence + micro_step * self.micro_batch_size, self.micro_batch_size)
             self.on_part("data")
             loss = self.add_gradient(inputs, targets)
             total = loss if total is None else total + loss

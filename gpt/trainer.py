@@ -74,6 +74,8 @@ class Trainer:
         self.ledger = ledger or TimeLedger("startup")
         self.reporter = Reporter(emit, self.ledger)
         self.saver = Saver(run_dir / "checkpoints", emit)
+        self._threads = contextlib.ExitStack()  # ends those that the run has beside its own
+        self._threads.callback(self.saver.close)
         self._commands: collections.deque[Command] = collections.deque()
         self._held_back: list[Command] = []  # until the step under way is done
         self._inside_step = False
@@ -116,7 +118,7 @@ class Trainer:
             self._fail(f"{type(error).__name__}: {error}".splitlines()[0])
             raise
         finally:
-            self.saver.close()
+            self._threads.close()
 
     def _rescue(self) -> None:
         """Saves the last whole step, if one was taken in this sitting and its weights are whole."""
@@ -146,6 +148,9 @@ class Trainer:
         self.watch = Watch(self.snapshot.stepper, self.emit)
         resumed = self._load(self.resume, saved) if self.resume and saved else None
         self.snapshot.capture_generators()
+        reader = self.snapshot.stepper.reader
+        self._threads.callback(reader.close)
+        self.reporter.log("info", f"reading ahead {'on' if reader.ahead else 'off'}: {reader.why}")
         self.reporter.started(self.run_dir.name, self.step, self.profile, self.data, self.snapshot.vocab_size)
         if resumed:
             self.emit(resumed)
