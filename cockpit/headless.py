@@ -222,7 +222,8 @@ def _results(state: RunState) -> list[str]:
             best = f"   best val {fmt.loss(finished.best_val_loss)} at step {fmt.number(finished.best_step)}"
         lines.append(f"  loss     train {fmt.loss(finished.train_loss)}   val {fmt.loss(finished.val_loss)}{best}")
     count, unit = fmt.count(state.tokens)
-    lines.append(f"  tokens   {f'{count} {unit}'.strip()}")
+    epochs = f"   {fmt.significant(state.epochs)} epochs" if state.epochs is not None else ""
+    lines.append(f"  tokens   {f'{count} {unit}'.strip()}{epochs}")
     if state.wall:
         shares = [(phase, state.ledger.get(phase, 0.0) / state.wall) for phase in PHASES]
         named = "  ".join(f"{phase} {fmt.percent(share)} %" for phase, share in shares if share >= 0.001)

@@ -125,6 +125,12 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
         return self.ledger.get("train", 0.0) / self.wall if self.wall else None
 
     @property
+    def epochs(self) -> float | None:
+        """Passes over the training split behind the run."""
+        per_epoch = self.started.tokens_per_epoch if self.started else None
+        return self.tokens / per_epoch if per_epoch else None
+
+    @property
     def bits_per_byte(self) -> float | None:
         """Bits per byte of the newest evaluation, where the bytes are known."""
         return self.evaluation.bpb if self.evaluation else None

@@ -40,6 +40,8 @@ class RunStarted(Event, frozen=True, tag=True, kw_only=True):
     tokenizer: str
     train_tokens: int
     val_tokens: int
+    tokens_per_epoch: int | None = None
+    """Tokens trained on in one pass over the training split: its whole windows."""
     bytes_per_token: float | None = None
     """Mean bytes of text a validation token stands for; turns nats/token into bits per byte."""
     device: str

@@ -49,6 +49,11 @@ class BatchOrder:
         """Sequences that make an epoch; for `replacement`, as many as have the split's number of tokens."""
         return self._windows
 
+    @property
+    def tokens_per_epoch(self) -> int:
+        """Inputs in an epoch, tokens."""
+        return self._windows * self._block_size
+
     def epoch(self, sequence: int) -> float:
         """Epochs behind the run when `sequence` sequences have been read."""
         return sequence / self._windows

@@ -57,7 +57,9 @@ class Reporter:
         self.device, self._device_peak = device, device.peak_flops
         self.log("info", f"compile {'on' if device.compile else 'off'}: {device.compile_reason}")
 
-    def started(self, run: str, step: int, profile: Profile, data: Dataset, vocab_size: int) -> None:
+    def started(
+        self, run: str, step: int, profile: Profile, data: Dataset, vocab_size: int, *, tokens_per_epoch: int
+    ) -> None:
         """Says what is about to be trained, on what."""
         assert self.device is not None
         device = self.device
@@ -69,7 +71,7 @@ class Reporter:
             block_size=profile.model.block_size, micro_batch_size=profile.train.micro_batch_size,
             grad_accum_steps=profile.grad_accum_steps, tokens_per_step=profile.tokens_per_step,
             vocab_size=vocab_size, tokenizer=data.tokenizer.name,
-            train_tokens=len(data.train), val_tokens=len(data.val),
+            train_tokens=len(data.train), val_tokens=len(data.val), tokens_per_epoch=tokens_per_epoch,
             bytes_per_token=data.val_bytes_per_token, device=device.name, device_type=device.type,
             device_uuid=device.uuid, dtype=device.dtype,
             compiled=device.compile, flops_per_token=self._flops_per_token, peak_flops=self._peak(profile),

@@ -151,7 +151,10 @@ class Trainer:
         reader = self.snapshot.stepper.reader
         self._threads.callback(reader.close)
         self.reporter.log("info", f"reading ahead {'on' if reader.ahead else 'off'}: {reader.why}")
-        self.reporter.started(self.run_dir.name, self.step, self.profile, self.data, self.snapshot.vocab_size)
+        self.reporter.started(
+            self.run_dir.name, self.step, self.profile, self.data, self.snapshot.vocab_size,
+            tokens_per_epoch=self.snapshot.stepper.order.tokens_per_epoch,
+        )  # fmt: skip
         if resumed:
             self.emit(resumed)
         if self.device.compile:

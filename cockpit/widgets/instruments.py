@@ -85,8 +85,14 @@ def mfu(state: RunState) -> Reading:
 def tokens(state: RunState) -> Reading:
     value, letter = fmt.count(state.tokens)
     started = state.started
-    each = fmt.significant(state.tokens / started.parameters) if started else ""
-    return Reading("tokens", value, letter, (f"{each} per parameter", f"{each} a param") if started else ())
+    if started is None:
+        return Reading("tokens", value, letter)
+    each = fmt.significant(state.tokens / started.parameters)
+    notes = (f"{each} per parameter", f"{each} a param")
+    if state.epochs is not None:
+        epochs = f"{fmt.significant(state.epochs)} epochs"
+        notes = (f"{epochs}, {notes[0]}", f"{epochs}, {notes[1]}", epochs)
+    return Reading("tokens", value, letter, notes)
 
 
 def learning_rate(state: RunState) -> Reading:

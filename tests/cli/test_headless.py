@@ -117,6 +117,18 @@ def test_a_sample_cannot_reach_the_terminal_with_escape_sequences() -> None:
     assert lines and all(line.isprintable() for line in lines)
 
 
+def test_the_report_counts_epochs_where_their_length_is_known() -> None:
+    started = msgspec.structs.replace(STARTED, tokens_per_epoch=2048 * 1000)
+    assert "  tokens   3.07 M   1.50 epochs" in report(started, step(1500), LEDGER).splitlines()
+
+
+def test_a_save_behind_training_says_for_how_long_training_stood_still() -> None:
+    saved = ev.CheckpointSaved(step=9, path="x", size=1_493_800_000, seconds=3.42, stall_s=0.17, reason="interval")
+    assert "1,493.8 MB in 3.42 s, stall 0.17 s (interval)" in shown(STARTED, saved)[-1]
+    at_once = msgspec.structs.replace(saved, stall_s=3.42)
+    assert "1,493.8 MB in 3.42 s (interval)" in shown(STARTED, at_once)[-1]
+
+
 def test_the_report_says_what_was_reached_and_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = Run.create(Path("runs"), "demo-amber-heron", "demo")

@@ -72,6 +72,12 @@ def test_an_evaluation_that_stands_aside_is_told_but_no_point_of_the_curve() -> 
     assert state.evaluation == aside and "val 1.9000 on all 12,345 tokens" in state.log[-1].text
 
 
+def test_epochs_are_the_tokens_seen_over_those_of_a_pass_or_unknown() -> None:
+    state = reduce_all(RunState(), [run_started(tokens_per_epoch=4096 * 8), step_done(12, 3.0)])
+    assert state.epochs == 1.5
+    assert losses(3.0).epochs is None and RunState().epochs is None
+
+
 def test_resuming_what_was_not_exact_says_why() -> None:
     state = reduce(RunState(), ev.Resumed(step=10, exact=False, why="2 threads, then 4"))
     assert "continued, not exact: 2 threads, then 4" in state.log[-1].text

@@ -13,6 +13,7 @@ from played_runs import (
     paused_story,
     run_started,
     screen_text,
+    step_done,
     still_app,
     story,
 )
@@ -64,6 +65,14 @@ def gpu_state() -> RunState:
         gpu_utilization=98.0, gpu_memory_used=66 * gib, gpu_memory_total=140 * gib, gpu_watts=642.0, gpu_celsius=61.0,
     )  # fmt: skip
     return reduce_all(RunState(), [*story(50), started, memory, meters])
+
+
+def test_epochs_stand_beside_the_tokens_where_there_is_room() -> None:
+    state = reduce_all(RunState(), [run_started(tokens_per_epoch=4096 * 8), step_done(12, 3.0)])
+    assert "1.50 epochs, 0.0" in text_of(instruments.tokens(state))
+    assert text_of(instruments.tokens(state), 34).rstrip().endswith("1.50 epochs")
+    assert "epoch" not in text_of(instruments.tokens(state), 24)
+    assert "epoch" not in text_of(instruments.tokens(reduce_all(RunState(), story(9))))
 
 
 def text_of(reading: instruments.Reading, width: int = 60) -> str:

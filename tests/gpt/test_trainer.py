@@ -59,6 +59,7 @@ def test_a_step_reports_its_rate_tokens_and_mfu(tiny: Tiny, run: Run) -> None:
         assert step.tokens == step.step * 4 * 16
         assert step.mfu == pytest.approx(started.flops_per_token * 64 / (step.ms / 1e3) / 1e12)
         assert step.data_ms <= step.ms
+    assert started.train_tokens - 2 * 16 <= started.tokens_per_epoch < started.train_tokens
 
 
 def test_accumulated_micro_steps_give_the_loss_and_gradient_of_one_large_batch(tiny: Tiny, run: Run) -> None:
