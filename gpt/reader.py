@@ -16,10 +16,10 @@ import threading
 
 import torch
 
-from gpt.data import Tokens
 from gpt.device import Device
 from gpt.evaluate import to_device
 from gpt.order import BatchOrder
+from gpt.tokens import Tokens
 
 AHEAD = 3
 """Batches that wait at most."""

@@ -16,11 +16,11 @@ import torch
 from gpt import commands, reader
 from gpt import events as ev
 from gpt.config import Profile
-from gpt.data import Tokens
 from gpt.device import Device
 from gpt.errors import DataError
 from gpt.order import BatchOrder
 from gpt.reader import Reader
+from gpt.tokens import Tokens
 from gpt.trainer import Trainer
 
 CPU = Device(torch.device("cpu"), "CPU", "float32", False, "", None, None)
