@@ -75,6 +75,10 @@ def bench(loaded: Loaded, plan: Plan) -> dict[str, Any]:
     """
     plan.check()
     profile = loaded.profile
+    if plan.baseline and (switched := profile.model.departures()):
+        raise RunError(
+            f"--baseline: the plain loop is GPT-2's, without model.{', model.'.join(switched)}; leave it out"
+        )
     check_source(profile.data, profile.model)
     with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="gpt-cockpit-bench-") as folder:
         path = Path(folder) / "profile.json"

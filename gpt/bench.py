@@ -42,7 +42,7 @@ def measure(profile: Profile, *, steps: int, warmup: int) -> dict[str, Any]:
     from gpt.data import open_dataset
     from gpt.device import choose, dtype_of, measure_matmul
     from gpt.evaluate import finite
-    from gpt.flops import flops_per_token, mfu, parameter_count
+    from gpt.flops import flops_per_token, mfu
     from gpt.guard import Guard
     from gpt.schedule import learning_rate
     from gpt.snapshot import build
@@ -92,7 +92,7 @@ def measure(profile: Profile, *, steps: int, warmup: int) -> dict[str, Any]:
 
     seconds = [result.seconds for result in results[warmup:]]
     median = statistics.median(seconds)
-    per_token = flops_per_token(profile.model, parameter_count(profile.model, snapshot.vocab_size)[1])
+    per_token = flops_per_token(profile.model, vocab_size=snapshot.vocab_size)
     measured = measure_matmul(device.torch_device, dtype_of(device.dtype), seconds=1.0)
     datasheet = device.peak_flops if device.peak_source != "measured" else None
     tokens = profile.tokens_per_step

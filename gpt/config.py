@@ -36,12 +36,58 @@ class ModelConfig(Section, frozen=True, kw_only=True):
     block_size: PositiveInt = 1024
     """Longest context, tokens."""
     vocab_size: PositiveInt | None = None
-    """Rows of the token embedding; None: the tokenizer's own size. 50304 pads GPT-2's 50257 to a multiple of 64."""
+    """Rows of the token embedding; None: the tokenizer's own size. 50304 pads GPT-2's 50257 to 393 × 128, which GPUs
+    multiply faster. Rows beyond the tokenizer's are never drawn in a sample; the loss counts them, as nanoGPT's."""
     dropout: Fraction = 0.0
     bias: bool = True
-    """Biases in linear layers and layer norms, as in GPT-2."""
+    """Biases in linear layers and layer norms, as in GPT-2. RMSNorm and an untied head never have one."""
     init_from: str = "scratch"
     """`scratch`, a Hugging Face GPT-2 folder, or `gpt2`, `gpt2-medium`, `gpt2-large`, `gpt2-xl`."""
+
+    # What follows departs from GPT-2; each default is GPT-2's own.
+    positions: Literal["learned", "rotary"] = "learned"
+    """`rotary`: queries and keys are turned by their position (RoPE) instead; needs an even width of heads."""
+    norm: Literal["layernorm", "rmsnorm"] = "layernorm"
+    activation: Literal["gelu", "relu2", "swiglu"] = "gelu"
+    """`relu2`: ReLU squared. `swiglu`: gated by SiLU, with an MLP 8/3 as wide as n_embd instead of 4, rounded up to a
+    multiple of 32, which has about the same parameters in its three matrices."""
+    qk_norm: bool = False
+    """An RMSNorm over each head's queries, and one over its keys."""
+    n_kv_head: PositiveInt | None = None
+    """Heads of keys and values, each shared by n_head / n_kv_head query heads; None: n_head. Fewer make the cache of
+    sampling smaller, and the model too."""
+    tie_weights: bool = True
+    """The token embedding is the head's matrix too; false: the head has one of its own."""
+    logit_softcap: PositiveFloat | None = None
+    """Logits x become c · tanh(x / c), so that none exceeds c; None: they are left as they are."""
+    zero_init: bool = False
+    """The projections that write to the residual stream begin as zeros, so that each layer begins as the identity."""
+
+    @property
+    def head_width(self) -> int:
+        """Channels of a head."""
+        return self.n_embd // self.n_head
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values."""
+        return self.n_kv_head or self.n_head
+
+    @property
+    def mlp_width(self) -> int:
+        """Channels between the MLP's matrices."""
+        return -(-8 * self.n_embd // (3 * 32)) * 32 if self.activation == "swiglu" else 4 * self.n_embd
+
+    def departures(self) -> dict[str, tuple[Any, Any]]:
+        """The switches that make it something else than GPT-2: (GPT-2's value, the value here) by key."""
+        gpt2 = ModelConfig(n_kv_head=self.n_head)
+        ours = msgspec.structs.replace(self, n_kv_head=self.kv_heads)
+        pairs = {key: (getattr(gpt2, key), getattr(ours, key)) for key in SWITCHES}
+        return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+SWITCHES = ("positions", "norm", "activation", "qk_norm", "n_kv_head", "tie_weights", "logit_softcap", "zero_init")
+"""Keys of [model] whose default is GPT-2's and whose other values are not."""
 
 
 class DataConfig(Section, frozen=True, kw_only=True):
@@ -223,6 +269,17 @@ def check(profile: Profile) -> None:
         raise ProfileError(
             f"model.n_embd {model.n_embd} is not divisible by model.n_head {model.n_head}; "
             f"the nearest widths are {_nearest_multiples(model.n_embd, model.n_head)}"
+        )
+    if model.n_head % model.kv_heads:
+        fitting = [str(heads) for heads in range(1, model.n_head + 1) if model.n_head % heads == 0]
+        raise ProfileError(
+            f"model.n_head {model.n_head} is not divisible by model.n_kv_head {model.n_kv_head}; "
+            f"n_kv_head can be {', '.join(fitting)}"
+        )
+    if model.positions == "rotary" and model.head_width % 2:
+        raise ProfileError(
+            f"model.positions rotary turns pairs of channels, and a head of n_embd {model.n_embd} / n_head "
+            f"{model.n_head} = {model.head_width} has one without a partner; make the head's width even"
         )
     given = [key for key in ("input", "dir", "name") if getattr(data, key) is not None]
     if len(given) != 1:

@@ -13,7 +13,7 @@ from gpt.device import Device
 
 _HARMLESS = {
     "name", "description", "expected_parameters", "checkpoint", "sample", "screen",
-    "device.peak_tflops",
+    "device.peak_tflops", "model.zero_init",
     "data.input", "data.dir", "data.name", "data.tokenizer", "data.val_fraction",
     "train.eval_interval", "train.eval_steps", "train.log_interval", "train.noise_scale_interval",
     "train.device", "train.dtype", "train.compile", "train.threads",
@@ -35,7 +35,7 @@ def reasons_against(
     state: dict[str, Any], profile: Profile, device: Device, lanes: int, data_fingerprint: str
 ) -> list[str]:
     """Why going on from a checkpoint with `state` is not exact; empty where it is."""
-    pairs = _differences(state["profile"], msgspec.to_builtins(profile))
+    pairs = _differences(_completed(state["profile"], msgspec.to_builtins(Profile())), msgspec.to_builtins(profile))
     pairs += [pair for pair in _differences(state["environment"], environment(device, lanes)) if pair[0] != "python"]
     why = [f"{key} {old} → {new}" for key, old, new in pairs if _matters(key)]
     if state["data_fingerprint"] != data_fingerprint:
@@ -43,6 +43,12 @@ def reasons_against(
     if device.type != "cpu":
         why.append("a GPU's kernels are not promised to repeat their bits")
     return why
+
+
+def _completed(saved: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """A saved profile with the keys that are younger than it: their defaults are how it was trained."""
+    sections = [key for key, value in defaults.items() if isinstance(value, dict)]
+    return defaults | saved | {key: _completed(saved.get(key, {}), defaults[key]) for key in sections}
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -12,28 +12,32 @@ from gpt.config import ModelConfig
 
 
 def parameter_count(config: ModelConfig, vocab_size: int) -> tuple[int, int]:
-    """(all parameters, the same without the position embedding) of GPT-2's shape with a tied head.
+    """(all parameters, the same without the position embedding) of the model that gpt.model.GPT builds.
 
     The second is what nanoGPT prints. Both count each shared matrix once.
     """
-    width, bias = config.n_embd, int(config.bias)
-    norm = width * (1 + bias)
-    attention = width * 3 * width + bias * 3 * width + width * width + bias * width
-    mlp = 2 * (4 * width * width) + bias * (4 * width + width)
+    width, head, bias = config.n_embd, config.head_width, int(config.bias)
+    norm = width if config.norm == "rmsnorm" else width * (1 + bias)
+    channels = (config.n_head + 2 * config.kv_heads) * head
+    attention = (width + bias) * channels + width * width + bias * width + (2 * head if config.qk_norm else 0)
+    inward = 2 if config.activation == "swiglu" else 1
+    mlp = inward * (width + bias) * config.mlp_width + config.mlp_width * width + bias * width
     blocks = config.n_layer * (2 * norm + attention + mlp)
-    without_positions = vocab_size * width + blocks + norm
-    return without_positions + config.block_size * width, without_positions
+    embeddings = vocab_size * width * (1 if config.tie_weights else 2)
+    without_positions = embeddings + blocks + norm
+    positions = config.block_size * width if config.positions == "learned" else 0
+    return without_positions + positions, without_positions
 
 
-def flops_per_token(config: ModelConfig, parameters_without_positions: int) -> float:
+def flops_per_token(config: ModelConfig, *, vocab_size: int) -> float:
     """FLOPs to train on one token, forward and backward: 6N + 12·L·H·Q·T.
 
     Source: Chowdhery et al. 2022 (PaLM), appendix B. N leaves the position embedding out, as nanoGPT does: it is
-    looked up, never multiplied.
+    looked up, never multiplied. The same goes for the token embedding where the head has a matrix of its own. Fewer key
+    and value heads make N smaller, not the second term: every query head still compares with every key.
     """
-    head_width = config.n_embd // config.n_head
-    attention = 12 * config.n_layer * config.n_head * head_width * config.block_size
-    return 6.0 * parameters_without_positions + attention
+    multiplied = parameter_count(config, vocab_size)[1] - (0 if config.tie_weights else vocab_size * config.n_embd)
+    return 6.0 * multiplied + 12 * config.n_layer * config.n_head * config.head_width * config.block_size
 
 
 def mfu(flops_per_token: float, tokens: int, seconds: float, peak_flops: float | None) -> float | None:

@@ -55,13 +55,13 @@ class RaggedCache(KVCache):
         return self._places[1] if self._places else super().mask(new)
 
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Puts a layer's new (B, H, T, D) keys and values behind each row's own; what lies behind those is masked."""
+        """Puts a layer's new (B, K, T, D) keys and values behind each row's own; what lies behind those is masked."""
         if not self._places:
             return super().extend(layer, key, value)
         end = self.length + key.shape[2]
         rows = torch.arange(len(self.lengths), device=key.device)[:, None]
         for kept, new in ((self.keys[layer], key), (self.values[layer], value)):
-            kept[rows, :, self._places[0]] = new.transpose(1, 2).to(kept.dtype)  # (B, T, H, D)
+            kept[rows, :, self._places[0]] = new.transpose(1, 2).to(kept.dtype)  # (B, T, K, D)
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
     def advance(self, new: int) -> None:

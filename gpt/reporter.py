@@ -64,7 +64,7 @@ class Reporter:
         assert self.device is not None
         device = self.device
         parameters, without_positions = parameter_count(profile.model, vocab_size)
-        self._flops_per_token = flops_per_token(profile.model, without_positions)
+        self._flops_per_token = flops_per_token(profile.model, vocab_size=vocab_size)
         self.emit(ev.RunStarted(
             run=run, profile=profile.name, step=step, max_steps=profile.train.max_steps,
             parameters=parameters, parameters_without_positions=without_positions,

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from gpt import checkpoint
-from gpt.config import ModelConfig, Profile
+from gpt.config import SWITCHES, ModelConfig, Profile
 from gpt.data import BatchOrder, Dataset
 from gpt.device import Device
 from gpt.errors import CheckpointError
@@ -141,7 +141,9 @@ def build(
     weights = None
     if saved:
         vocab_size = saved["model"]["vocab_size"]
-        difference = checkpoint.shape_difference(saved["model"], _shape(profile.model, vocab_size))
+        gpt2 = ModelConfig(n_head=saved["model"]["n_head"])  # what a checkpoint older than a switch does not say
+        there = _shape(gpt2, vocab_size) | saved["model"]
+        difference = checkpoint.shape_difference(there, _shape(profile.model, vocab_size))
         if difference:
             raise CheckpointError(f"the checkpoint holds another shape: {difference}; resume with its own profile")
     elif profile.model.init_from != "scratch":
@@ -180,9 +182,9 @@ def _lanes(model: GPT, forward: nn.Module, device: Device, profile: Profile) -> 
 
 
 def _shape(config: ModelConfig, vocab_size: int) -> dict[str, Any]:
-    """What must be equal for weights to fit."""
-    keys = ("n_layer", "n_head", "n_embd", "block_size", "bias")
-    return {key: getattr(config, key) for key in keys} | {"vocab_size": vocab_size}
+    """What must be equal for weights to fit and to mean the same."""
+    keys = ("n_layer", "n_head", "n_embd", "block_size", "bias", *(key for key in SWITCHES if key != "zero_init"))
+    return {key: getattr(config, key) for key in keys} | {"n_kv_head": config.kv_heads, "vocab_size": vocab_size}
 
 
 def load_weights(model: GPT, weights: dict[str, torch.Tensor], source: Path) -> None:

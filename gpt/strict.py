@@ -27,6 +27,8 @@ ALIASES = {
     "context_length": "model.block_size", "seq_len": "model.block_size", "n_layers": "model.n_layer",
     "n_heads": "model.n_head", "d_model": "model.n_embd", "hidden_size": "model.n_embd", "prompt": "sample.prompts",
     "num_samples": "sample.count",
+    "n_kv_heads": "model.n_kv_head", "num_key_value_heads": "model.n_kv_head", "hidden_act": "model.activation",
+    "tie_word_embeddings": "model.tie_weights", "final_logit_softcapping": "model.logit_softcap",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from gpt.config import ModelConfig
+from gpt.config import ModelConfig, as_toml
 from gpt.errors import CheckpointError
 
 HUB_NAMES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
@@ -103,6 +103,7 @@ def _check_shape(source: str, theirs: dict[str, Any], ours: ModelConfig, vocab_s
     ]
     if not ours.bias:
         pairs.append(("bias", True, False))
+    pairs += [(key, gpt2, mine) for key, (gpt2, mine) in ours.departures().items()]
     if ours.block_size > theirs["n_positions"]:
         pairs.append(("block_size", f"at most {theirs['n_positions']}", ours.block_size))
     if vocab_size < theirs["vocab_size"]:
@@ -203,4 +204,4 @@ def _folder(source: str) -> Path:
 
 
 def _toml(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, bool) else str(value)
+    return as_toml(value) if isinstance(value, bool | None) else str(value)

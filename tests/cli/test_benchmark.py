@@ -137,6 +137,7 @@ def test_a_number_out_of_range_is_refused(mistake: dict[str, Any]) -> None:
         (["mine.toml", "--steps", "0"], "--steps must be at least 1; got 0"),
         (["mine.toml", "--set", "data.input=gone.txt"], "data.input: no file matches gone.txt"),
         (["min"], "no profile min; did you mean mine.toml?"),
+        (["mine.toml", "--baseline", "--set", "model.norm=rmsnorm"], "--baseline: the plain loop is GPT-2's, without"),
         (["mine.toml", "--resume"], "Unknown option: --resume"),
     ],
 )

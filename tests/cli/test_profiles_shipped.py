@@ -6,6 +6,7 @@ import pytest
 import tomli
 
 from cockpit import profile as profiles
+from gpt.config import flatten
 from gpt.flops import parameter_count
 
 FOLDER = Path(profiles.__file__).parent.parent / "profiles"
@@ -35,7 +36,7 @@ def test_a_profile_that_needs_data_says_how_to_get_it(path: Path) -> None:
     ("name", "millions"),
     [
         ("shakespeare_char", 10.65), ("shakespeare_char_cpu", 0.80), ("openwebtext_30m", 29.94),
-        ("gpt2_124m", 123.59), ("fineweb_124m", 123.59),
+        ("gpt2_124m", 123.59), ("fineweb_124m", 123.59), ("modern_124m", 123.59),
     ],
 )  # fmt: skip
 def test_a_profile_has_the_parameters_nanogpt_prints_for_it(name: str, millions: float) -> None:
@@ -51,12 +52,26 @@ def test_a_profile_has_the_parameters_nanogpt_prints_for_it(name: str, millions:
     [
         ("shakespeare_char", 64 * 256, 5000), ("shakespeare_char_cpu", 12 * 64, 2000),
         ("openwebtext_30m", 64 * 512, 20_000), ("gpt2_124m", 491_520, 600_000), ("fineweb_124m", 524_288, 19_073),
-        ("finetune_shakespeare", 32 * 1024, 20),
+        ("finetune_shakespeare", 32 * 1024, 20), ("modern_124m", 524_288, 19_073),
+        ("shakespeare_char_cpu_modern", 12 * 64, 2000),
     ],
 )  # fmt: skip
 def test_a_profile_takes_the_steps_it_is_known_for(name: str, tokens: int, steps: int) -> None:
     profile = profiles.load(profiles.find(name)).profile
     assert (profile.tokens_per_step, profile.train.max_steps) == (tokens, steps)
+
+
+@pytest.mark.parametrize(
+    ("name", "rival"), [("modern_124m", "fineweb_124m"), ("shakespeare_char_cpu_modern", "shakespeare_char_cpu")]
+)
+def test_a_modern_profile_differs_from_its_rival_in_the_switches_alone(name: str, rival: str) -> None:
+    modern, gpt2 = (profiles.load(profiles.find(each)).profile for each in (name, rival))
+    switches = {f"model.{key}" for key in modern.model.departures()}
+    ours, theirs = flatten(modern), flatten(gpt2)
+    differing = {key for key in ours if ours[key] != theirs[key]}
+    assert switches <= differing <= switches | {"name", "description", "expected_parameters"}
+    counts = [parameter_count(model, model.vocab_size or 65)[0] for model in (modern.model, gpt2.model)]
+    assert counts[0] == pytest.approx(counts[1], rel=0.025)
 
 
 def test_all_of_them_are_listed_with_their_descriptions() -> None:

@@ -31,8 +31,7 @@ def test_gpt2_small_has_124_439_808_parameters():
 
 
 def test_mfu_of_nanogpts_shakespeare_run_on_an_a100():
-    parameters = parameter_count(SHAKESPEARE, 65)[1]
-    value = mfu(flops_per_token(SHAKESPEARE, parameters), tokens=64 * 256, seconds=33.22e-3, peak_flops=312e12)
+    value = mfu(flops_per_token(SHAKESPEARE, vocab_size=65), tokens=64 * 256, seconds=33.22e-3, peak_flops=312e12)
     assert value is not None
     assert round(100 * value, 1) == 11.2
 
@@ -44,7 +43,14 @@ def test_mfu_is_unknown_where_the_peak_is():
 
 def test_flops_are_six_per_parameter_and_twelve_per_attention_pair():
     config = ModelConfig(n_layer=2, n_head=4, n_embd=32, block_size=10)
-    assert flops_per_token(config, 1000) == 6 * 1000 + 12 * 2 * 32 * 10
+    parameters = parameter_count(config, 1000)[1]
+    assert flops_per_token(config, vocab_size=1000) == 6 * parameters + 12 * 2 * 32 * 10
+
+
+def test_a_token_embedding_that_is_only_looked_up_costs_parameters_and_no_flops():
+    tied, untied = ModelConfig(), ModelConfig(tie_weights=False)
+    assert parameter_count(untied, 50304)[0] - parameter_count(tied, 50304)[0] == 50304 * 768
+    assert flops_per_token(untied, vocab_size=50304) == flops_per_token(tied, vocab_size=50304)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
@@ -135,6 +136,23 @@ def test_another_shape_is_told_field_by_field(folder: Path):
 def test_equal_fields_are_not_complained_of(folder: Path):
     line = refusal(folder, ModelConfig(n_layer=2, n_head=4, n_embd=32, block_size=24))
     assert "n_layer" in line and "n_head" not in line and "block_size" not in line
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("positions", "rotary", "positions is learned there and rotary in the profile"),
+        ("norm", "rmsnorm", "norm is layernorm there and rmsnorm"),
+        ("activation", "swiglu", "activation is gelu there and swiglu"),
+        ("qk_norm", True, "qk_norm is false there and true"),
+        ("n_kv_head", 2, "n_kv_head is 4 there and 2"),
+        ("tie_weights", False, "tie_weights is true there and false"),
+        ("logit_softcap", 30.0, "logit_softcap is unset there and 30.0"),
+        ("zero_init", True, "zero_init is false there and true"),
+    ],
+)
+def test_another_architecture_than_gpt2s_is_refused_with_its_switch(folder: Path, key: str, value: Any, said: str):
+    assert said in refusal(folder, msgspec.structs.replace(CONFIG, **{key: value}))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from gpt.config import ModelConfig
 from gpt.flops import parameter_count
-from gpt.model import GPT, Attention, KVCache
+from gpt.layers import Attention, KVCache
+from gpt.model import GPT
 
 SMALL = ModelConfig(n_layer=2, n_head=4, n_embd=32, block_size=16)
 VOCAB = 50
