@@ -53,8 +53,8 @@ class Continuation:
 
     A full context cannot slide, for its positions are part of what the cache holds, and even with rotary ones what the
     upper layers made of it depends on the tokens that would fall out: its newest half is read again from position 0 and
-    grows to block_size once more. That costs one long read every block_size / 2 tokens; nanoGPT's costs one every token.
-    Of a prompt longer than block_size the newest block_size tokens are read.
+    grows to block_size once more. That costs one long read every block_size / 2 tokens, where nanoGPT's costs one every
+    token. Of a prompt longer than block_size the newest block_size tokens are read.
 
     An empty prompt gives the model nothing to condition on: the first token is then drawn evenly from the vocabulary.
 

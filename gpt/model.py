@@ -94,7 +94,10 @@ class GPT(nn.Module):
         return x, rotation(positions, self.config.head_width)
 
     def _head(self, x: Tensor) -> Tensor:
-        """(B, T, C) → (B, T, V) logits, with the token embedding as the matrix where the head is tied."""
+        """(B, T, C) → (B, T, V) logits, with the token embedding as the matrix where the head is tied.
+
+        A soft cap (Bello et al. 2016, section 5.2; Gemma Team 2024) keeps the order of the logits.
+        """
         matrix = self.transformer.wte.weight if self.lm_head is None else self.lm_head.weight
         logits = F.linear(self.transformer.ln_f(x), matrix)
         cap = self.config.logit_softcap

@@ -32,12 +32,15 @@ def state_of(folder: Path, name: str = "latest") -> dict[str, Any]:
     return json.loads((folder / "checkpoints" / name / "state.json").read_text())
 
 
-def test_a_run_with_all_switches_on_learns_and_resumes_with_the_same_bits(tiny: Tiny, run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_run_with_all_switches_on_learns_and_resumes_with_the_same_bits(
+    tiny: Tiny, run: Run, tmp_path: Path, optimizer: str
+) -> None:
     def stop(trainer: Trainer, event: ev.Event) -> None:
         if isinstance(event, ev.StepDone) and event.step == 6:
             trainer.send(commands.Stop(save=True))
 
-    profile = tiny(**ALL, model__bias=False, train__grad_accum_steps=2)
+    profile = tiny(**ALL, model__bias=False, train__grad_accum_steps=2, optim__name=optimizer)
     evals = of(run(profile, "whole"), ev.EvalDone)
     assert evals[-1].val_loss < evals[0].val_loss - 1
     run(profile, "parted", pilot=stop)
