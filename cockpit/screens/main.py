@@ -16,7 +16,7 @@ from cockpit.widgets.chart import LossChart
 from cockpit.widgets.header import Header
 from cockpit.widgets.instruments import Instruments
 from cockpit.widgets.keybar import KeyBar
-from cockpit.widgets.notice import Notice
+from cockpit.widgets.notice import Notice, outcome
 from cockpit.widgets.panes import LogPane, SamplePane
 from cockpit.widgets.timebar import TimeBar
 
@@ -117,9 +117,7 @@ class MainScreen(Screen):
             numbers: whether the numbers may change as well, or only the sample and the log.
         """
         before, self._state = self._state, state
-        if (before.failed, before.finished, before.checkpoint_error) != (
-            state.failed, state.finished, state.checkpoint_error,
-        ):  # fmt: skip
+        if outcome(before) != outcome(state):  # what stays on screen gets the rows it needs
             self.share_out()
         parts = [self.sample, self.log_pane, self.notice]
         if numbers:

@@ -369,7 +369,8 @@ async def test_a_run_paused_for_a_spike_says_why_until_it_goes_on_and_the_keys_w
         app.say("")  # the message of a moment is gone
         app._main.notice.clear()
         app.frame(force=True)
-        shown = screen_text(app)
+        await pilot.pause()
+        shown = " ".join(screen_text(app).split())  # it takes two rows
         assert "step 1: its loss or gradient is not finite" in shown and "space goes on" in shown
         await pilot.press("space")
     assert link.sent == [do.Continue()]

@@ -184,9 +184,9 @@ def test_a_rewind_goes_back_more_slowly_on_other_data(tiny: Tiny, run: Run, tmp_
 
     def watch(trainer: Trainer, event: ev.Event) -> None:
         if isinstance(event, ev.RunStarted):
-            order = trainer.snapshot.stepper.order
-            starts = order.starts
-            order.starts = lambda first, count: (read.append((trainer.step, first)), starts(first, count))[1]
+            reader = trainer.snapshot.stepper.reader
+            take = reader.take
+            reader.take = lambda first, count: (read.append((trainer.step, first)), take(first, count))[1]
 
     profile = guarded(tiny, "rewind", patience=2)
     events = run(profile, pilot=poison(math.nan, 11, 12, then=watch, once=True))
