@@ -32,8 +32,8 @@ class Notice(RowsWidget):
         self._message = None
 
     def height_for(self, state: RunState, width: int) -> int:
-        """Rows that what is to be said takes, 1 to 3."""
-        return min(3, max(1, len(self._lines(state, width))))
+        """Rows that what stays to be said takes, 1 to 3; a message of a moment moves nothing on the screen."""
+        return min(3, max(1, len(wrap(outcome(state), max(1, width - 2)))))
 
     def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
         return [row(width, [(" ", ink.TEXT), *line]) for line in self._lines(state, width)[:height]]
