@@ -158,9 +158,9 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear layers around GPT-2's GELU, which is the tanh approximation (nanoGPT takes the exact one).
+    """Two linear layers around GPT-2's GELU, which is the tanh approximation.
 
-    `relu2` squares a ReLU instead (So et al. 2021, Primer). `swiglu` multiplies by a gate, SiLU of a third linear layer
+    `gelu_erf` is the exact GELU, as nanoGPT's. `relu2` squares a ReLU instead (So et al. 2021, Primer). `swiglu` multiplies by a gate, SiLU of a third linear layer
     (Shazeer 2020, equation 6).
     """
 
@@ -177,6 +177,8 @@ class MLP(nn.Module):
         hidden = self.c_fc(x)  # (B, T, mlp_width)
         if self.activation == "swiglu":
             hidden = F.silu(self.c_gate(x)) * hidden
+        elif self.activation == "gelu_erf":
+            hidden = F.gelu(hidden)
         elif self.activation == "relu2":
             hidden = F.relu(hidden).square()
         else:

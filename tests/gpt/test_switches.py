@@ -31,6 +31,7 @@ VOCAB, EPS = 50, 1e-5
 SHAPE = {"n_layer": 2, "n_head": 4, "n_embd": 32, "block_size": 16}
 EACH: dict[str, dict[str, Any]] = {
     "rotary": {"positions": "rotary"}, "rmsnorm": {"norm": "rmsnorm"}, "relu2": {"activation": "relu2"},
+    "gelu_erf": {"activation": "gelu_erf"},
     "swiglu": {"activation": "swiglu"}, "qk_norm": {"qk_norm": True}, "grouped": {"n_kv_head": 2},
     "one key head": {"n_kv_head": 1}, "untied": {"tie_weights": False}, "softcap": {"logit_softcap": 0.5},
     "zero_init": {"zero_init": True},
@@ -135,6 +136,13 @@ def test_attention_is_what_the_formula_says_with_heads_repeated(kv_heads: int | 
 def test_relu2_squares_what_is_positive(bias: bool):
     mlp, x = stirred(MLP(config(activation="relu2", bias=bias))), noise(2, 3, 32)
     torch.testing.assert_close(mlp(x), mlp.c_proj(mlp.c_fc(x).clamp(min=0) ** 2))
+
+
+def test_the_exact_gelu_weighs_by_the_normal_distribution():
+    mlp, x = stirred(MLP(config(activation="gelu_erf"))), noise(2, 3, 32)
+    hidden = mlp.c_fc(x)
+    share = torch.distributions.Normal(0.0, 1.0).cdf(hidden)
+    torch.testing.assert_close(mlp(x), mlp.c_proj(hidden * share))
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -330,7 +338,7 @@ def any_combination(seed: int) -> ModelConfig:
     return ModelConfig(
         n_layer=pick([1, 2, 3]), n_head=heads, n_embd=heads * width, block_size=pick([4, 24]), bias=pick([True, False]),
         positions=pick(["learned", "rotary"]), norm=pick(["layernorm", "rmsnorm"]),
-        activation=pick(["gelu", "relu2", "swiglu"]), qk_norm=pick([True, False]),
+        activation=pick(["gelu", "gelu_erf", "relu2", "swiglu"]), qk_norm=pick([True, False]),
         n_kv_head=pick([None, *(each for each in range(1, heads + 1) if heads % each == 0)]),
         tie_weights=pick([True, False]), logit_softcap=pick([None, 15.0]), zero_init=pick([True, False]),
     )  # fmt: skip
