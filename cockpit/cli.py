@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from json import dumps
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -16,6 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cockpit import __version__
 from cockpit.sanitize import clean_line
 from gpt.errors import UserError
+from gpt.ranks import launched_rank, launched_ranks
 
 app = App(
     name="gpt-cockpit",
@@ -132,10 +134,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except CycloptsError as error:
         _refuse(f"{error} See gpt-cockpit --help")
     except KeyboardInterrupt:
-        sys.exit(130)
+        _leave(130)
     except BrokenPipeError:
         _leave_broken_pipe()
-    sys.exit(code or 0)
+    _leave(code or 0)
 
 
 def _overview() -> str:
@@ -165,8 +167,20 @@ def _print(text: str) -> None:
 
 
 def _refuse(reason: object) -> NoReturn:
-    sys.stderr.write(f"gpt-cockpit: {clean_line(str(reason))}\n")
-    sys.exit(2)
+    if launched_rank() == 0:  # what is wrong before they have met is wrong for every rank alike
+        sys.stderr.write(f"gpt-cockpit: {clean_line(str(reason))}\n")
+    _leave(2)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process. Of several ranks each ends at once: threads of their network, for which nothing waits, may want
+    the interpreter while it is taken down, and then abort a process that has done all it had to do."""
+    if launched_ranks() > 1:
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _leave_broken_pipe() -> NoReturn:

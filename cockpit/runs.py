@@ -198,8 +198,8 @@ class Run:
         if any(self.checkpoints_path.glob("*/state.json")) or self.has_step():
             return False
         shutil.rmtree(self.checkpoints_path, ignore_errors=True)
-        for name in _OWN_FILES:
-            (self.path / name).unlink(missing_ok=True)
+        for path in (*map(self.path.joinpath, _OWN_FILES), *self.path.glob("console-rank*.log")):
+            path.unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()  # fails, rightly, where somebody has put a file of theirs
             if self._made_parent:

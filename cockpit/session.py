@@ -21,6 +21,7 @@ import msgspec
 from cockpit import __version__
 from cockpit import profile as profiles
 from cockpit.headless import HeadlessReporter
+from cockpit.link import crew
 from cockpit.link.local import LocalLink
 from cockpit.profile import Loaded
 from cockpit.runs import Run, latest
@@ -32,6 +33,7 @@ from gpt.commands import Leave, Stop
 from gpt.config import Profile, flatten, replace
 from gpt.data import check_source
 from gpt.errors import CheckpointError, ProfileError, RunError
+from gpt.ranks import Ranks, check_share, launched_ranks
 from gpt.runtime import prepare_process
 
 POLL_SECONDS = 0.1
@@ -45,11 +47,25 @@ def run(loaded: Loaded, *, run_name: str | None, runs_dir: Path, resume: bool, h
 
     Raises a UserError, with nothing touched, where the profile, the data, the run or the terminal will not do.
     """
+    if not headless and launched_ranks() > 1:
+        raise RunError("one screen cannot show several ranks; add --headless to train without a screen")
     if not headless and not is_interactive():
         raise RunError("no terminal to draw on; add --headless to train without a screen")
     prepare_process()
+    with crew.joined() as ranks:
+        if not ranks.is_first:
+            return crew.serve(ranks)
+        with crew.told_in_any_case(ranks) as tell:
+            return _lead(loaded, run_name, runs_dir, resume, headless, ranks, tell)
+
+
+def _lead(
+    loaded: Loaded, run_name: str | None, runs_dir: Path, resume: bool, headless: bool, ranks: Ranks, tell: crew.Tell
+) -> int:
+    """The sitting of the first rank, or the only one: it has the run's folder, and tells the others what to train."""
     sitting = _resume(loaded, run_name, runs_dir) if resume else None
     profile = sitting.profile if sitting else loaded.profile
+    check_share(profile, ranks.size)
     check_source(profile.data, profile.model)
     folder = sitting.folder if sitting else Run.create(runs_dir, run_name, profile.name)
     with folder.lock():
@@ -58,7 +74,9 @@ def run(loaded: Loaded, *, run_name: str | None, runs_dir: Path, resume: bool, h
             folder.write_facts(_facts(loaded, folder))
         else:
             folder.write_facts(folder.read_facts() | {"file_settings": _file_settings(loaded)})
-        link = LocalLink(folder, profile, resume=sitting.checkpoint if sitting else None, attended=not headless)
+        checkpoint_path = sitting.checkpoint if sitting else None
+        link = LocalLink(folder, profile, resume=checkpoint_path, attended=not headless, ranks=ranks)
+        tell(crew.Task(folder.path, checkpoint_path, profile))
 
         def reload_profile() -> Profile:
             again = profiles.load(loaded.path, loaded.overrides)

@@ -116,7 +116,7 @@ class TrainConfig(Section, frozen=True, kw_only=True):
     micro_batch_size: Annotated[int, Meta(ge=1, le=65536)] = 12
     """Sequences in one forward and backward pass."""
     grad_accum_steps: PositiveInt | None = None
-    """Micro-steps in a step; None: 1, or what tokens_per_step needs."""
+    """Micro-steps in a step, of all ranks together; None: 1, or what tokens_per_step needs."""
     tokens_per_step: PositiveInt | None = None
     """Tokens in a step, instead of grad_accum_steps; a multiple of micro_batch_size × block_size."""
     eval_interval: NaturalInt = 250
@@ -136,7 +136,10 @@ class TrainConfig(Section, frozen=True, kw_only=True):
     compile: bool | Literal["auto"] = "auto"
     """`auto`: on for CUDA runs long enough to repay it, off on CPU and MPS."""
     threads: PositiveInt | None = None
-    """CPU threads; None: one per core this process may use."""
+    """CPU threads of one rank; None: one per core this process may use, shared among the ranks of this machine."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """How the ranks of a run share the work: `ddp` keeps the whole model on each, `fsdp` a share of everything. One
+    process alone does not look at it."""
 
 
 class OptimConfig(Section, frozen=True, kw_only=True):
@@ -269,7 +272,7 @@ def check(profile: Profile) -> None:
     if model.n_embd % model.n_head:
         raise ProfileError(
             f"model.n_embd {model.n_embd} is not divisible by model.n_head {model.n_head}; "
-            f"the nearest widths are {_nearest_multiples(model.n_embd, model.n_head)}"
+            f"the nearest widths are {nearest_multiples(model.n_embd, model.n_head)}"
         )
     if model.n_head % model.kv_heads:
         fitting = [str(heads) for heads in range(1, model.n_head + 1) if model.n_head % heads == 0]
@@ -293,7 +296,7 @@ def check(profile: Profile) -> None:
             portion = profile.tokens_per_micro_step
             raise ProfileError(
                 f"train.tokens_per_step {train.tokens_per_step} is not a multiple of micro_batch_size × block_size = "
-                f"{portion}; the nearest are {_nearest_multiples(train.tokens_per_step, portion)}"
+                f"{portion}; the nearest are {nearest_multiples(train.tokens_per_step, portion)}"
             )
     if optim.min_lr is not None and optim.min_lr > optim.learning_rate:
         raise ProfileError(
@@ -302,7 +305,8 @@ def check(profile: Profile) -> None:
         )
 
 
-def _nearest_multiples(value: int, of: int) -> str:
+def nearest_multiples(value: int, of: int) -> str:
+    """`8 and 16`, the multiples of a number on both sides of a value, or the first one where there is none below."""
     below, above = value // of * of, -(-value // of) * of
     return f"{below} and {above}" if below else str(above)
 
@@ -331,6 +335,7 @@ _FIXED_REASONS = {
     "train.dtype": "the step is built for one precision; stop, then --resume with it",
     "train.compile": "the step is built already; stop, then --resume with it",
     "train.threads": "another number of threads gives other bits; stop, then --resume with it",
+    "train.parallel": "the model is spread over the ranks already; stop, then --resume with it",
     "optim.name": "its state belongs to one optimizer; start a new run with it",
     "optim.beta1": "its state was averaged with the old value; start a new run with it",
     "optim.beta2": "its state was averaged with the old value; start a new run with it",

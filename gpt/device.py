@@ -15,6 +15,7 @@ import torch
 from gpt.config import Profile
 from gpt.errors import DeviceError
 from gpt.flops import datasheet_peak
+from gpt.ranks import ALONE, Ranks
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -69,21 +70,22 @@ class Device:
             torch.mps.synchronize()
 
 
-def choose(profile: Profile) -> Device:
+def choose(profile: Profile, ranks: Ranks = ALONE) -> Device:
     """The device that a profile asks for, or the best one here. Also sets the number of CPU threads.
 
-    Raises DeviceError where the device or the precision is not on this machine.
+    Raises DeviceError where the device or the precision is not on this machine, or not there for each rank.
     """
     train = profile.train
-    device = _torch_device(train.device)
+    device = _torch_device(ranks.device(train.device))
     if device.type == "cuda":
         torch.cuda.set_device(device)  # of this thread: streams, events and meters are then this card's
     if device.type == "cpu":
-        torch.set_num_threads(train.threads or usable_cores())
+        torch.set_num_threads(train.threads or max(1, usable_cores() // ranks.local_size))
         torch.set_flush_denormal(True)
     else:
         torch.set_float32_matmul_precision("high")  # TF32: what the float32 figures of the peak table mean
     dtype = _dtype(train.dtype, device)
+    ranks.check_precision(dtype)
     name = _name(device)
     compile_, reason = _compile(train.compile, device, train.max_steps)
     peak, source = _peak(profile.device.peak_tflops, name, dtype, device)

@@ -17,6 +17,7 @@ from gpt.data import Dataset, Tokens, evaluation_starts
 from gpt.device import Device
 from gpt.errors import DataError
 from gpt.events import EvalDone, Event, LogLine
+from gpt.ranks import ALONE, Ranks
 
 NOT_COUNTED = -100
 """A target that the loss leaves out."""
@@ -60,6 +61,7 @@ def estimate_loss(
     batches: int | None,
     byte_lengths: np.ndarray | None = None,
     go_on: Callable[[], bool] = lambda: True,
+    ranks: Ranks = ALONE,
 ) -> Estimate:
     """Mean loss of `model(inputs, targets)` over `tokens`, on the same batches every time.
 
@@ -67,6 +69,8 @@ def estimate_loss(
     section 6.4): √(n/(n-1) · Σ w²(m - mean)²) / Σ w for batches of w tokens and mean loss m. For batches of one size it
     is the familiar std/√n. Batches, not windows, are the units also where every window is read: neighbours come
     from the same documents and are alike, so counting them as independent would promise too much.
+
+    Ranks share the batches among them; each gets the mean over all.
 
     Args:
         batches: of evenly spaced windows; None: every token of the split but its first is predicted, once.
@@ -82,34 +86,35 @@ def estimate_loss(
         skipped = np.zeros_like(starts)
     was_training = model.training
     model.eval()
-    losses: list[torch.Tensor] = []
-    weights: list[int] = []
-    text_bytes = 0
+    portions = [slice(first, first + batch_size) for first in range(0, len(starts), batch_size)]
+    losses = torch.zeros(len(portions), device=device.torch_device)
+    text_bytes = torch.zeros(1, dtype=torch.int64)
     try:
         # Not inference_mode: it is no faster, and what a model makes at its first use and keeps, such as a table of
         # positions, training could not use if it were made in it.
         with torch.no_grad():
-            for first in range(0, len(starts), batch_size):
-                portion = slice(first, first + batch_size)
-                windows = tokens.gather(starts[portion], block_size + 1)
-                counted = np.arange(block_size) >= skipped[portion, None]  # (B, T)
+            for number, is_ours in ranks.turns(len(portions)):
+                windows = tokens.gather(starts[portions[number]], block_size + 1)
+                counted = np.arange(block_size) >= skipped[portions[number], None]  # (B, T)
                 inputs, targets = to_device(windows, device)
                 if not counted.all():
                     left_out = torch.from_numpy(~counted).to(targets.device)
                     targets = targets.masked_fill(left_out, NOT_COUNTED)  # a copy: inputs lie in the same memory
                 with device.autocast():
                     _, loss = model(inputs, targets)
-                losses.append(loss.float())
-                weights.append(int(counted.sum()))
-                if byte_lengths is not None:
-                    text_bytes += int(byte_lengths[windows[:, 1:][counted]].sum())
-                if not go_on():
+                if is_ours:
+                    losses[number] = loss.float()
+                    if byte_lengths is not None:
+                        text_bytes += int(byte_lengths[windows[:, 1:][counted]].sum())
+                if not ranks.agree(go_on()):
                     raise BrokenOff
-            means = torch.stack(losses).double().cpu().numpy()
+            means = ranks.sum(losses).cpu().double().numpy()
+            text_bytes = ranks.sum(text_bytes)
     finally:
         model.train(was_training)
-    loss, stderr = _weighted(means, np.array(weights))
-    return Estimate(loss, stderr, sum(weights), None if byte_lengths is None else text_bytes)
+    weights = np.array([int((block_size - skipped[portion]).sum()) for portion in portions])
+    loss, stderr = _weighted(means, weights)
+    return Estimate(loss, stderr, int(weights.sum()), None if byte_lengths is None else int(text_bytes))
 
 
 def whole_split(tokens: int, block_size: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -139,8 +144,8 @@ def _weighted(means: np.ndarray, weights: np.ndarray) -> tuple[float, float | No
 class Evaluator:
     """Evaluates one run: both splits, the same batches every time, and which step was best."""
 
-    def __init__(self, data: Dataset, device: Device, emit: Callable[[Event], None]) -> None:
-        self._data, self._device, self._emit = data, device, emit
+    def __init__(self, data: Dataset, device: Device, emit: Callable[[Event], None], ranks: Ranks = ALONE) -> None:
+        self._data, self._device, self._emit, self._ranks = data, device, emit, ranks
         self.best_val_loss: float | None = None
         self.best_step: int | None = None
         self.train_loss: float | None = None
@@ -189,7 +194,7 @@ class Evaluator:
             batches //= train_config.micro_batch_size
         estimate = functools.partial(
             estimate_loss, model, device=self._device, block_size=block_size,
-            batch_size=train_config.micro_batch_size, go_on=go_on,
+            batch_size=train_config.micro_batch_size, go_on=go_on, ranks=self._ranks,
         )  # fmt: skip
         try:
             train = estimate(tokens=self._data.train, batches=batches)

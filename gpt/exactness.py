@@ -10,38 +10,42 @@ import torch
 
 from gpt.config import Profile
 from gpt.device import Device
+from gpt.ranks import Ranks
 
 _HARMLESS = {
     "name", "description", "expected_parameters", "checkpoint", "sample", "screen",
     "device.peak_tflops", "model.zero_init",
     "data.input", "data.dir", "data.name", "data.tokenizer", "data.val_fraction",
     "train.eval_interval", "train.eval_steps", "train.log_interval", "train.noise_scale_interval",
-    "train.device", "train.dtype", "train.compile", "train.threads",
+    "train.device", "train.dtype", "train.compile", "train.threads", "train.parallel",
 }  # fmt: skip
 """Settings, and sections, that cannot change the weights. The data is compared by its tokens, and what becomes of
-device, dtype, compile and threads is in `environment`. A key that is not here counts."""
+device, dtype, compile, threads and parallel is in `environment`. A key that is not here counts."""
 
 
-def environment(device: Device, lanes: int) -> dict[str, Any]:
+def environment(device: Device, lanes: int, ranks: Ranks) -> dict[str, Any]:
     """What must be the same for the same bits; `lanes` are those a micro-batch is split into (gpt.lanes)."""
     return {
         "torch": torch.__version__, "python": platform.python_version(), "device": device.name, "dtype": device.dtype,
         "compile": device.compile, "threads": torch.get_num_threads() if device.type == "cpu" else None,
-        "lanes": lanes,
+        "lanes": lanes, "ranks": ranks.size, "parallel": ranks.parallel,
     }  # fmt: skip
 
 
 def reasons_against(
-    state: dict[str, Any], profile: Profile, device: Device, lanes: int, data_fingerprint: str
+    state: dict[str, Any], profile: Profile, device: Device, lanes: int, data_fingerprint: str, ranks: Ranks
 ) -> list[str]:
     """Why going on from a checkpoint with `state` is not exact; empty where it is."""
     pairs = _differences(_completed(state["profile"], msgspec.to_builtins(Profile())), msgspec.to_builtins(profile))
-    pairs += [pair for pair in _differences(state["environment"], environment(device, lanes)) if pair[0] != "python"]
+    then = {"ranks": 1} | state["environment"]  # checkpoints did not always say it
+    pairs += [pair for pair in _differences(then, environment(device, lanes, ranks)) if pair[0] != "python"]
     why = [f"{key} {old} → {new}" for key, old, new in pairs if _matters(key)]
     if state["data_fingerprint"] != data_fingerprint:
         why.append("the data is not the same")
     if device.type != "cpu":
         why.append("a GPU's kernels are not promised to repeat their bits")
+    if ranks.size > 2:  # of two the sum is the same in either order
+        why.append(f"the sums of {ranks.size} ranks are not promised to be formed in the same order")
     return why
 
 

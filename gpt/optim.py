@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gpt.config import OptimConfig
 from gpt.guard import Limits
 from gpt.muon import MuonWithAdamW
+from gpt.ranks import ALONE, Ranks
 
 _FUSED = ("cpu", "cuda", "mps")
 """Device types with a fused AdamW kernel."""
@@ -68,14 +69,15 @@ def set_weight_decay(optimizer: torch.optim.Optimizer, weight_decay: float) -> N
 
 
 @torch.no_grad()
-def clip_grad_norm(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
+def clip_grad_norm(parameters: Iterable[nn.Parameter], max_norm: float, ranks: Ranks = ALONE) -> Tensor:
     """Scales all gradients so that their global L2 norm is at most `max_norm`; 0 only measures.
 
     Returns the norm before clipping, a float32 scalar on the device, without waiting for it. A norm that is not finite
     is returned as it is and spoils the gradients, so look at it before stepping.
     """
-    gradients = [p.grad for p in parameters if p.grad is not None]
+    gradients = ranks.own_parts([p.grad for p in parameters if p.grad is not None])
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))  # pyright: ignore[reportPrivateImportUsage]
+    norm = ranks.whole_norm(norm)
     if max_norm and (norm.device.type != "cpu" or not norm <= max_norm):  # a CPU can look at it; others would wait
         torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))  # pyright: ignore[reportPrivateImportUsage]
     return norm

@@ -19,8 +19,11 @@ def part_of_step(stepper: Stepper) -> int | None:
     """Sequences whose gradient `norm_of_part` measures, fewer than in a step; None where none can be had.
 
     That is a step of one compiled micro-step: half a batch is another shape, and compiling it takes longer than a
-    measurement is worth. Outside CPU and CUDA dropout's generator cannot be put back.
+    measurement is worth. Outside CPU and CUDA dropout's generator cannot be put back. Of several ranks none has the
+    gradient of a part: what lies there may be of any of them.
     """
+    if stepper.ranks.size > 1:
+        return None
     part = stepper.micro_batch_size // stepper.lane_count
     if part < stepper.micro_batch_size * stepper.accum:
         return part

@@ -34,12 +34,20 @@ class Reader:
     Args:
         order: where each sequence of the run starts in `tokens`.
         ahead: how many batches to hold ready; 0: none; None: what pays (`why` says which and for what reason).
+        every: of so many batches one is asked for, as each of several ranks does.
     """
 
     def __init__(
-        self, tokens: Tokens, order: BatchOrder, block_size: int, device: Device, *, ahead: int | None = None
+        self,
+        tokens: Tokens,
+        order: BatchOrder,
+        block_size: int,
+        device: Device,
+        *,
+        ahead: int | None = None,
+        every: int = 1,
     ) -> None:
-        self._tokens, self._block_size, self._device = tokens, block_size, device
+        self._tokens, self._block_size, self._device, self._every = tokens, block_size, device, every
         self._order = copy.copy(order)  # the thread's own: it keeps the newest epoch
         pays, self.why = _pays(tokens, device)
         self.ahead = ahead if ahead is not None else AHEAD if pays else 0
@@ -67,7 +75,7 @@ class Reader:
                 self._seek(first, count)
             self._changed.wait_for(lambda: self._ready)
             made = self._ready.popleft()
-            self._wanted = (first + count, count)
+            self._wanted = (first + self._every * count, count)
             self._changed.notify_all()
         return made.use()
 
@@ -113,7 +121,7 @@ class Reader:
             with self._changed:
                 if place == self._place:
                     self._ready.append(made)
-                    self._next, self._is_reading = (first + count, count), made.error is None
+                    self._next, self._is_reading = (first + self._every * count, count), made.error is None
                     self._changed.notify_all()
 
     def _make(self, first: int, count: int) -> Batch:

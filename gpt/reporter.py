@@ -17,6 +17,7 @@ from gpt.device import Device, dtype_of, measure_matmul
 from gpt.evaluate import finite
 from gpt.flops import flops_per_token, mfu, parameter_count
 from gpt.ledger import TimeLedger
+from gpt.ranks import ALONE, Ranks
 from gpt.stepper import StepResult
 
 TICK_SECONDS = 0.5
@@ -30,8 +31,8 @@ class Reporter:
         emit: takes each event; must not block.
     """
 
-    def __init__(self, emit: Callable[[ev.Event], None], ledger: TimeLedger) -> None:
-        self.emit, self.ledger = emit, ledger
+    def __init__(self, emit: Callable[[ev.Event], None], ledger: TimeLedger, ranks: Ranks = ALONE) -> None:
+        self.emit, self.ledger, self.ranks = emit, ledger, ranks
         self.device: Device | None = None
         """Set once it has been chosen."""
         self.is_sound = True
@@ -72,7 +73,7 @@ class Reporter:
             grad_accum_steps=profile.grad_accum_steps, tokens_per_step=profile.tokens_per_step,
             vocab_size=vocab_size, tokenizer=data.tokenizer.name,
             train_tokens=len(data.train), val_tokens=len(data.val), tokens_per_epoch=tokens_per_epoch,
-            bytes_per_token=data.val_bytes_per_token, device=device.name, device_type=device.type,
+            bytes_per_token=data.val_bytes_per_token, device=self._devices(device), device_type=device.type,
             device_uuid=device.uuid, dtype=device.dtype,
             compiled=device.compile, flops_per_token=self._flops_per_token, peak_flops=self._peak(profile),
             peak_source=device.peak_source, pid=os.getpid(),
@@ -84,7 +85,7 @@ class Reporter:
         assert self.device is not None
         self.is_sound = math.isfinite(result.loss)
         in_step = profile.tokens_per_step
-        share = mfu(self._flops_per_token, in_step, result.seconds, self._peak(profile))
+        share = mfu(self._flops_per_token, in_step // self.ranks.size, result.seconds, self._peak(profile))
         if share is not None and share > 1 and self.device.peak_source == "measured":
             share, self._peak_too_low = None, True
         self.emit(ev.StepDone(
@@ -117,6 +118,11 @@ class Reporter:
                 peak = measure_matmul(self.device.torch_device, dtype_of(self.device.dtype))
             self._device_peak = max(peak, self._device_peak or 0.0)
             self.log("info", f"measured the peak again: {self._device_peak / 1e12:.3g} TFLOP/s")
+
+    def _devices(self, device: Device) -> str:
+        """The device's name; that of several ranks says how many, and how they share the work."""
+        ranks = self.ranks
+        return device.name if ranks.size == 1 else f"{ranks.size} × {device.name} ({ranks.parallel})"
 
     def _peak(self, profile: Profile) -> float | None:
         """FLOP/s: the profile's where it gives one (it may change live), else the device's."""

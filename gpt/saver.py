@@ -22,6 +22,7 @@ import torch
 from gpt import checkpoint
 from gpt.events import CheckpointFailed, CheckpointSaved, Event, LogLine
 from gpt.hostcopy import Files, HostCopy, on_host, size_of
+from gpt.ranks import ALONE, Ranks
 
 _CAN_WAIT = ("interval", "asked")
 _AT_ONCE = ("stop", "end", "failed", "rewind")
@@ -37,13 +38,15 @@ PATIENCE_SECONDS = 0.1
 class Saver:
     """Writes the checkpoints of one run. All but the writing itself is done by the thread that trains.
 
+    Every rank has one, for each may hold a share of the state; only the first one's writes.
+
     Args:
         parent: the run's `checkpoints` folder.
         emit: takes each event, from either thread; must not block.
     """
 
-    def __init__(self, parent: Path, emit: Callable[[Event], None]) -> None:
-        self._parent, self._emit = parent, emit
+    def __init__(self, parent: Path, emit: Callable[[Event], None], ranks: Ranks = ALONE) -> None:
+        self._parent, self._emit, self._ranks = parent, emit, ranks
         self._saved: tuple[int, str] | None = None
         self._copy = HostCopy()
         self._has_said_why_not = False
@@ -65,7 +68,12 @@ class Saver:
         self._saved = (step, _essence(document))
 
     def make_room(self, files: Files) -> bool:
-        """Takes the memory for copies of tensors like these, if they are many; says so, once, where it is short."""
+        """Takes the memory for copies of tensors like these, if they are many; says so, once, where it is short.
+
+        Several ranks write at once: what a thread has done by a step is not the same on all of them.
+        """
+        if self._ranks.size > 1:
+            return False
         if size_of(files) < BEHIND_FROM_BYTES:
             return False
         why_not = self._copy.make_room(files)
@@ -121,13 +129,13 @@ class Saver:
             reason = "asked"  # this one is it
         self.waiting = None
         essence = _essence(document)
-        is_new = self._saved != (step, essence) or reason == "asked"
+        is_new = self._ranks.agree(self._saved != (step, essence) or reason == "asked")
         job = _Job(step, copy.deepcopy(document), essence, reason, best, keep, start)  # its lists go on growing
         if not is_new:
-            return self._carry_out(job, None)
+            return self._carry_out_at_once(job, None)
         files = tensors()
         if reason in _AT_ONCE or not self.make_room(files):
-            return self._carry_out(job, on_host(files))
+            return self._carry_out_at_once(job, on_host(files))
         taken = self._copy.take(files)
         stall = time.perf_counter() - start
         self._step_under_way = step
@@ -153,6 +161,14 @@ class Saver:
             self._carry_out(job, files, stall)
         except BaseException as error:
             self._crash = error
+
+    def _carry_out_at_once(self, job: _Job, files: Files | None) -> bool:
+        """What the first rank achieves, on every rank."""
+        done = self._ranks.is_first and self._carry_out(job, files)
+        done, self.refusal = self._ranks.agree((done, self.refusal))
+        if done:
+            self._saved = (job.step, job.essence)
+        return done
 
     def _carry_out(self, job: _Job, files: Files | None, stall: float | None = None) -> bool:
         """Writes `files` (None: they lie there already), then moves the links and prunes; says how it went.

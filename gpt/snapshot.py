@@ -22,6 +22,7 @@ from gpt.lanes import Lanes, count_lanes, replica
 from gpt.ledger import TimeLedger
 from gpt.model import GPT
 from gpt.optim import make_optimizer
+from gpt.ranks import ALONE, Ranks
 from gpt.stepper import Stepper
 
 
@@ -30,6 +31,7 @@ class Snapshot:
 
     Attributes:
         model: the plain model; `forward` is it or its compiled form.
+        parameters: by name; with sharded ranks, the shares.
         sequences: sequences trained on since step 0.
         passed_over: sequences that were read and are not to be read again, for a rewind has undone their steps.
     """
@@ -42,7 +44,8 @@ class Snapshot:
             device,
             vocab_size,
         )
-        self.optimizer, self.scaler = stepper.optimizer, stepper.scaler
+        self.optimizer, self.scaler, self._ranks = stepper.optimizer, stepper.scaler, stepper.ranks
+        self.parameters = dict(model.named_parameters())
         self._betas = next(group["betas"] for group in self.optimizer.param_groups if "betas" in group)
         self.sequences = 0
         self.passed_over = 0
@@ -78,11 +81,13 @@ class Snapshot:
     def tensors(self) -> dict[str, dict[str, torch.Tensor]]:
         """The two tensor files: `model` by parameter name, `optimizer` by parameter number, generators included.
 
-        They are the run's own, where they are: the next step changes them.
+        They are the run's own, where they are: the next step changes them. All ranks come here; only the first gets
+        the tensors themselves.
         """
-        weights = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+        gathered = self._ranks.gathered
+        weights = {name: gathered(parameter) for name, parameter in self.parameters.items()}
         moments = {
-            f"state.{number}.{name}": torch.as_tensor(value).detach()
+            f"state.{number}.{name}": gathered(torch.as_tensor(value))
             for number, entries in self.optimizer.state_dict()["state"].items()
             for name, value in entries.items()
         }
@@ -96,14 +101,16 @@ class Snapshot:
         ]
         if groups[0] != groups[1]:
             raise CheckpointError(f"{path} was trained with another optimizer; resume with its own optim.name")
-        load_weights(self.model, checkpoint.load_tensors(path, "model"), path)
+        load_weights(self.model, checkpoint.load_tensors(path, "model"), path, self._ranks)
         saved = checkpoint.load_tensors(path, "optimizer")
+        ordered = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         entries: dict[int, dict[str, torch.Tensor]] = {}
         for name, tensor in saved.items():
             kind, _, rest = name.partition(".")
             if kind == "state":
                 number, _, key = rest.partition(".")
-                entries.setdefault(int(number), {})[key] = tensor
+                whose = ordered[int(number)] if int(number) < len(ordered) else tensor
+                entries.setdefault(int(number), {})[key] = self._ranks.like(whose, tensor)
             elif kind == "generator":
                 self._set_generator(rest, tensor)
         try:
@@ -127,8 +134,9 @@ class Snapshot:
 
 
 def build(
-    profile: Profile, device: Device, data: Dataset, ledger: TimeLedger, saved: dict[str, Any] | None = None
-) -> Snapshot:
+    profile: Profile, device: Device, data: Dataset, ledger: TimeLedger, saved: dict[str, Any] | None = None,
+    *, ranks: Ranks = ALONE,
+) -> Snapshot:  # fmt: skip
     """The training state before the first step; its weights are those of the seed, or the ones it starts from.
 
     Args:
@@ -154,12 +162,14 @@ def build(
     if weights:
         load_weights(model, weights, Path(profile.model.init_from))
     model.to(device.torch_device)
+    placed = ranks.place(model, device.compile)
     optimizer = make_optimizer(model, profile.optim, device.type)
     scaler = torch.amp.GradScaler(device.type) if device.dtype == "float16" else None
-    forward: nn.Module = torch.compile(model) if device.compile else model  # pyright: ignore[reportAssignmentType]
+    forward: nn.Module = placed or (torch.compile(model) if device.compile else model)  # pyright: ignore[reportAssignmentType]
     order = BatchOrder(len(data.train), profile.model.block_size, profile.train.seed, profile.data.sampling)
-    lanes = _lanes(model, forward, device, profile)
-    stepper = Stepper(model, forward, optimizer, scaler, data.train, order, device, profile, ledger, lanes)
+    lanes = _lanes(model, forward, device, profile) if ranks.size == 1 else None
+    shared = ranks.wrap(forward)
+    stepper = Stepper(model, shared, optimizer, scaler, data.train, order, device, profile, ledger, lanes, ranks)
     return Snapshot(model, forward, stepper, device, vocab_size)
 
 
@@ -187,7 +197,7 @@ def _shape(config: ModelConfig, vocab_size: int) -> dict[str, Any]:
     return {key: getattr(config, key) for key in keys} | {"n_kv_head": config.kv_heads, "vocab_size": vocab_size}
 
 
-def load_weights(model: GPT, weights: dict[str, torch.Tensor], source: Path) -> None:
+def load_weights(model: GPT, weights: dict[str, torch.Tensor], source: Path, ranks: Ranks = ALONE) -> None:
     """Copies tensors into the model's parameters, all of them or none. Raises CheckpointError, field by field."""
     parameters = dict(model.named_parameters())
     complaints = [f"{name} is missing" for name in parameters.keys() - weights.keys()]
@@ -201,4 +211,4 @@ def load_weights(model: GPT, weights: dict[str, torch.Tensor], source: Path) -> 
         raise CheckpointError(f"{source} does not fit this model: {'; '.join(sorted(complaints)[:4])}")
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
+            parameter.copy_(ranks.like(parameter, weights[name]))

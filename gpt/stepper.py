@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from gpt.config import Profile
 from gpt.data import BatchOrder, Tokens
@@ -21,6 +22,7 @@ from gpt.ledger import TimeLedger
 from gpt.model import GPT
 from gpt.optim import clip_grad_norm, set_learning_rate, set_weight_decay, step_within
 from gpt.probe import norm_of_part
+from gpt.ranks import ALONE, Ranks
 from gpt.reader import Reader
 
 PARTS = ("data", "forward", "backward", "optimizer")
@@ -48,7 +50,7 @@ class Stepper:
     """Takes optimizer steps on a model.
 
     Args:
-        forward: the model, or the compiled form of it.
+        forward: the model, or the compiled form of it; with several ranks, what shares their gradients.
         order: where each sequence of the run starts in `tokens`; a pure function of its number.
         ledger: the phase `data` is switched to while a batch is waited for.
     """
@@ -56,7 +58,7 @@ class Stepper:
     def __init__(
         self,
         model: GPT,
-        forward: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor | None, torch.Tensor]],
+        forward: nn.Module,
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler | None,
         tokens: Tokens,
@@ -65,13 +67,15 @@ class Stepper:
         profile: Profile,
         ledger: TimeLedger,
         lanes: Lanes | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model, self.forward, self.optimizer, self.scaler = model, forward, optimizer, scaler
-        self.tokens, self.order, self.device, self.ledger = tokens, order, device, ledger
+        self.tokens, self.order, self.device, self.ledger, self.ranks = tokens, order, device, ledger, ranks
         self.micro_batch_size = profile.train.micro_batch_size
-        self.accum = profile.grad_accum_steps
+        self.accum = ranks.share(profile.grad_accum_steps)
+        self.seed = profile.train.seed
         self.block_size = profile.model.block_size
-        self.reader = Reader(tokens, order, self.block_size, device)
+        self.reader = Reader(tokens, order, self.block_size, device, every=ranks.size)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.lanes = lanes
         """Splits each micro-batch over threads; None: it goes through `forward` as a whole."""
@@ -107,6 +111,7 @@ class Stepper:
         set_weight_decay(self.optimizer, weight_decay)
         queued = _Queued(step, lr, self.device)
         total: torch.Tensor | None = None
+        self.ranks.begin_step(self.seed, sequence)
         for micro_step in range(self.accum):
             if micro_step and interrupted():
                 self.device.synchronize()  # or the wait for our own kernels would count as time away from the step
@@ -114,13 +119,16 @@ class Stepper:
                 self._forget_gradient()
                 raise Abandoned
             with self.ledger.during("data"), queued.waiting_for_data():
-                inputs, targets = self.reader.take(sequence + micro_step * self.micro_batch_size, self.micro_batch_size)
+                place = micro_step * self.ranks.size + self.ranks.rank
+                inputs, targets = self.reader.take(sequence + place * self.micro_batch_size, self.micro_batch_size)
             self.on_part("data")
+            self.ranks.share_gradient(self.forward, now=micro_step == self.accum - 1)
             loss = self.add_gradient(inputs, targets)
             total = loss if total is None else total + loss
             if probe and micro_step == 0:
                 queued.part_norm = norm_of_part(self, inputs, targets)
         assert total is not None
+        total = self.ranks.mean(total)  # before the update: if another rank is lost here, the weights are still whole
         norm, applied = self.update(grad_clip, total, limits)
         self.on_part("optimizer")
         queued.finish(total, norm, applied)
@@ -147,7 +155,7 @@ class Stepper:
         return loss
 
     def share_of_loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """This micro-step's share of the step's mean loss, on the device."""
+        """This micro-step's share of this rank's mean loss in the step, on the device."""
         with self.device.autocast():
             _, loss = self.forward(inputs, targets)
         return loss / self.accum if self.accum > 1 else loss
@@ -173,7 +181,7 @@ class Stepper:
         self.is_updating = True
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
-        norm = clip_grad_norm(self.parameters, grad_clip)
+        norm = clip_grad_norm(self.parameters, grad_clip, self.ranks)
         applied = step_within(self.optimizer, self.scaler, loss, norm, limits, waits=not self.device.lags)
         self.optimizer.zero_grad(set_to_none=True)
         self.is_updating = False

@@ -28,6 +28,7 @@ from gpt.exactness import environment, reasons_against
 from gpt.guard import describe
 from gpt.ledger import TimeLedger
 from gpt.live import apply_changes
+from gpt.ranks import ALONE, Ranks, check_share
 from gpt.reporter import TICK_SECONDS, Reporter
 from gpt.rewind import gentler, last_good
 from gpt.sampler import draw_samples
@@ -51,6 +52,7 @@ class Trainer:
         resume: the checkpoint's folder to go on from, or None.
         ledger: a clock that was started before this module, and torch with it, was imported; None: it starts now.
         attended: whether somebody watches, and can be asked what to do.
+        ranks: those that train the run together; the first one's trainer speaks and writes for all.
     """
 
     def __init__(
@@ -62,18 +64,20 @@ class Trainer:
         resume: Path | None = None,
         ledger: TimeLedger | None = None,
         attended: bool = False,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.profile = profile
         self.run_dir = run_dir
-        self.emit = emit
+        self.emit = emit if ranks.is_first else _say_nothing
+        self.ranks = ranks.sharing(profile.train.parallel)
         self.resume = resume
         self.step = 0
         self._first_step = 0
         self.samples = 0
         self.config_log: list[dict[str, Any]] = []
         self.ledger = ledger or TimeLedger("startup")
-        self.reporter = Reporter(emit, self.ledger)
-        self.saver = Saver(run_dir / "checkpoints", emit)
+        self.reporter = Reporter(self.emit, self.ledger, self.ranks)
+        self.saver = Saver(run_dir / "checkpoints", self.emit, self.ranks)
         self._threads = contextlib.ExitStack()  # ends those that the run has beside its own
         self._threads.callback(self.saver.close)
         self._commands: collections.deque[Command] = collections.deque()
@@ -85,6 +89,8 @@ class Trainer:
         self._attended = attended
         self._asking: ev.SpikeDetected | None = None  # what it stands paused for
         self._stop: commands.Stop | None = None
+        self.failure: ev.Failed | None = None
+        """What ended the run, if it was an error."""
 
     # -- the pilot's side -------------------------------------------------------------------------------------------
 
@@ -110,6 +116,8 @@ class Trainer:
                 self._maybe_evaluate()
                 self._maybe_save()
             self._finish()
+        except DivergedError as error:
+            self._fail(str(error), user_error=True, alike=True)
         except UserError as error:
             self._fail(str(error), user_error=True)
         except torch.OutOfMemoryError as error:
@@ -127,24 +135,29 @@ class Trainer:
             with contextlib.suppress(Exception):  # the error that brought us here is the one to be told
                 self._save("failed")
 
-    def _fail(self, text: str, *, user_error: bool = False) -> None:
+    def _fail(self, text: str, *, user_error: bool = False, alike: bool = False) -> None:
+        """Saves what can be saved and says why the run ends; `alike`: all ranks have come here, and save together."""
         self.ledger.update()
         phase = self.ledger.phase
+        if not alike:
+            self.ranks.part()
         self._rescue()
-        self.emit(ev.Failed(step=self.step, phase=phase, error=text, user_error=user_error))
-        self._state("failed", text)
+        self.failure = ev.Failed(step=self.step, phase=phase, error=self.ranks.attributed(text), user_error=user_error)
+        self.emit(self.failure)
+        self._state("failed", self.failure.error)
 
     def _set_up(self) -> None:
         self._state("starting", "looking at the device")
-        self.device: Device = choose(self.profile)
+        check_share(self.profile, self.ranks.size)
+        self.device: Device = choose(self.profile, self.ranks)
         self.reporter.device_chosen(self.device)
         self._state("starting", "opening the data")
-        with self.ledger.during("data"):
+        with self.ledger.during("data"), self.ranks.first_before_the_others():
             self.data: Dataset = open_dataset(self.profile.data, self.profile.model)
         self._state("starting", "building the model")
         saved = checkpoint.verify(self.resume) if self.resume else None
-        self.snapshot: Snapshot = build(self.profile, self.device, self.data, self.ledger, saved)
-        self.evaluator = Evaluator(self.data, self.device, self.emit)
+        self.snapshot: Snapshot = build(self.profile, self.device, self.data, self.ledger, saved, ranks=self.ranks)
+        self.evaluator = Evaluator(self.data, self.device, self.emit, self.ranks)
         self.watch = Watch(self.snapshot.stepper, self.emit)
         resumed = self._load(self.resume, saved) if self.resume and saved else None
         self.snapshot.capture_generators()
@@ -225,11 +238,12 @@ class Trainer:
         with self.ledger.during("checkpoint"):
             self._drain()
             self.saver.wait()
-            found = last_good(self.saver.parent, self.watch.guard.calm_step)
+            found = self.ranks.agree(last_good(self.saver.parent, self.watch.guard.calm_step))
             if not found:
                 return False
             before, position, rewinds = self.step, self.snapshot.position, self.watch.guard.rewinds
             self._restore(*found)
+            self.ranks.meet()  # all have read it: it may be replaced
             self.watch.take_demand()
             self.watch.guard.rewinds = rewinds + 1
             self.snapshot.move_on_to(position)
@@ -238,7 +252,7 @@ class Trainer:
         self.emit(ev.Resumed(step=self.step, exact=False, why=why))
         self._state("paused" if self._paused else "running")
         self._set_config(gentler(self.profile))
-        if self._save("rewind"):
+        if self._save("rewind") and self.ranks.is_first:
             checkpoint.discard_after(self.saver.parent, self.step)
         return True
 
@@ -268,15 +282,17 @@ class Trainer:
 
     def _between_micro_steps(self) -> bool:
         self._inside_step = True
-        self._obey()
+        if self.ranks.size == 1:  # several hear their pilot at step boundaries only
+            self._obey()
         self.reporter.tick()
         return not (self._stop and self._paused)
 
     def _obey(self) -> None:
         """Takes up all waiting commands; while paused, waits here for more."""
         while True:
-            while self._commands:
-                command = self._commands.popleft()
+            waiting = self.ranks.exchange(self._commands)
+            while waiting:
+                command = waiting.popleft()
                 # A setting, and a save that was asked for after it, wait for the step that began without it.
                 if self._inside_step and (
                     isinstance(command, commands.SetConfig | commands.Cooldown | commands.Extend)
@@ -290,8 +306,9 @@ class Trainer:
             if reason := self.saver.overdue:
                 self._save(reason)
             with self.ledger.during("paused"):
-                self._wake.wait(timeout=TICK_SECONDS)
-                self._wake.clear()
+                if self.ranks.is_first:  # the others wait for what it has heard
+                    self._wake.wait(timeout=TICK_SECONDS)
+                    self._wake.clear()
             self.reporter.tick(every=PAUSED_TICK_SECONDS)
 
     def _carry_out(self, command: Command) -> None:
@@ -369,7 +386,9 @@ class Trainer:
     def _maybe_save(self) -> None:
         if self._stop or self.step == self._first_step:
             return
-        if self.step == self._first_step + 1:  # from here on the optimizer's state has its size
+        if (
+            self.step == self._first_step + 1 and self.ranks.size == 1
+        ):  # from here on the optimizer's state has its size
             with self.ledger.during("startup"):
                 self.saver.make_room(self.snapshot.tensors())
         reason = "interval" if self._every(self.profile.checkpoint.interval) else self.saver.overdue
@@ -389,12 +408,13 @@ class Trainer:
             self._save("best", best=True)
 
     def _sample(self, command: commands.Sample, prompts: Sequence[str] | None = None) -> None:
-        """Continues a prompt, or several, with generators of their own."""
-        with self._doing("sampling", "sample"):
-            self.samples += draw_samples(
+        """Continues a prompt, or several, with generators of their own; the first rank does, the others wait."""
+        with self._doing("sampling", "sample"), self.ranks.whole(self.snapshot.model):
+            drawn = self.ranks.is_first and draw_samples(
                 self.snapshot.model, self.data.tokenizer, self.device, self.profile.sample, command, prompts=prompts,
                 number=self.samples + 1, step=self.step, emit=self.emit, go_on=self._goes_on,
             )  # fmt: skip
+            self.samples += self.ranks.agree(drawn)
 
     def _goes_on(self) -> bool:
         """Asked while something is done beside training; False where a Stop waits, which breaks it off."""
@@ -435,7 +455,7 @@ class Trainer:
             "profile": msgspec.to_builtins(self.profile), "config_log": self.config_log,
             "ledger": dict(self.ledger.seconds), "data_fingerprint": self.data.fingerprint,
             "tokenizer": self.data.tokenizer.to_dict(),
-            "environment": environment(self.device, self.snapshot.stepper.lane_count),
+            "environment": environment(self.device, self.snapshot.stepper.lane_count, self.ranks),
             **self.snapshot.facts(),
             **self.watch.facts(),
         }  # fmt: skip
@@ -451,7 +471,8 @@ class Trainer:
         if not self.ledger.carries_over:  # whoever made it knows of the seconds after this checkpoint too
             for phase, seconds in state["ledger"].items():
                 self.ledger.seconds[phase if phase in self.ledger.seconds else "other"] += seconds
-        why = reasons_against(state, self.profile, self.device, self.snapshot.stepper.lane_count, self.data.fingerprint)
+        lanes = self.snapshot.stepper.lane_count
+        why = reasons_against(state, self.profile, self.device, lanes, self.data.fingerprint, self.ranks)
         return ev.Resumed(step=self.step, exact=not why, why="; ".join(why))
 
     def _restore(self, path: Path, state: dict[str, Any]) -> None:
@@ -489,3 +510,7 @@ class Trainer:
     def _state(self, state: str, detail: str = "") -> str:
         """Says what is being done now; returns what was being done before."""
         return self.reporter.state(state, step=self.step, detail=detail)
+
+
+def _say_nothing(event: ev.Event) -> None:
+    """What a rank that is not the first says."""

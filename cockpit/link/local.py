@@ -14,6 +14,7 @@ from gpt.commands import Command
 from gpt.config import Profile
 from gpt.events import Event, Failed, LedgerUpdated, LogLine, RunStarted, StateChanged
 from gpt.ledger import TimeLedger
+from gpt.ranks import ALONE, Ranks
 
 METER_SECONDS = 1.0
 """Time between two readings of the machine's meters."""
@@ -26,9 +27,12 @@ class LocalLink:
         run: the run's folder, locked by the caller.
         resume: the checkpoint's folder to go on from, or None.
         attended: whether somebody watches, and can be asked what to do; until Leave is sent.
+        ranks: those that train the run together, this one the first.
     """
 
-    def __init__(self, run: Run, profile: Profile, *, resume: Path | None = None, attended: bool = False) -> None:
+    def __init__(
+        self, run: Run, profile: Profile, *, resume: Path | None = None, attended: bool = False, ranks: Ranks = ALONE
+    ) -> None:
         self.run, self.run_dir, self.profile = run.name, run.path, profile
         self.failure: Failed | None = None
         """What ended the trainer, if it was an error."""
@@ -37,7 +41,7 @@ class LocalLink:
         self.screen: FrameBudget | None = None
         """What the screen in front of the run costs, for the log; None while there is none."""
         self._folder = run
-        self._resume, self._attended = resume, attended
+        self._resume, self._attended, self._ranks = resume, attended, ranks
         self._log = EventLog(run.events_path)
         self._events: collections.deque[Event] = collections.deque()
         self._early: list[Command] = []
@@ -107,8 +111,9 @@ class LocalLink:
             from gpt.trainer import Trainer  # imports torch: after the first frame
 
             trainer = Trainer(
-                self.profile, self.run_dir, self._emit, resume=self._resume, ledger=ledger, attended=self._attended
-            )
+                self.profile, self.run_dir, self._emit, resume=self._resume, ledger=ledger, attended=self._attended,
+                ranks=self._ranks,
+            )  # fmt: skip
             with self._guard:
                 self._trainer = trainer
                 for command in self._early:
