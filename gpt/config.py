@@ -49,9 +49,9 @@ class ModelConfig(Section, frozen=True, kw_only=True):
     """`rotary`: queries and keys are turned by their position (RoPE) instead; needs an even width of heads."""
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
     activation: Literal["gelu", "gelu_erf", "relu2", "swiglu"] = "gelu"
-    """`gelu`: GPT-2's, the tanh approximation. `gelu_erf`: the exact one, as nanoGPT's. `relu2`: ReLU squared. `swiglu`:
-    gated by SiLU, with an MLP 8/3 as wide as n_embd instead of 4, rounded up to a multiple of 32, which has about the
-    same parameters in its three matrices."""
+    """`gelu`: GPT-2's, the tanh approximation. `gelu_erf`: the exact one, as nanoGPT's. `relu2`: ReLU squared.
+    `swiglu`: gated by SiLU, with an MLP 8/3 as wide as n_embd instead of 4, rounded up to a multiple of 32, which has
+    about the same parameters in its three matrices."""
     qk_norm: bool = False
     """An RMSNorm over each head's queries, and one over its keys."""
     n_kv_head: PositiveInt | None = None

@@ -160,8 +160,8 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     """Two linear layers around GPT-2's GELU, which is the tanh approximation.
 
-    `gelu_erf` is the exact GELU, as nanoGPT's. `relu2` squares a ReLU instead (So et al. 2021, Primer). `swiglu` multiplies by a gate, SiLU of a third linear layer
-    (Shazeer 2020, equation 6).
+    `gelu_erf` is the exact GELU, as nanoGPT's. `relu2` squares a ReLU instead (So et al. 2021, Primer). `swiglu`
+    multiplies by a gate, SiLU of a third linear layer (Shazeer 2020, equation 6).
     """
 
     def __init__(self, config: ModelConfig) -> None:
