@@ -64,7 +64,7 @@ def measure(profile: Profile, *, steps: int, warmup: int) -> dict[str, Any]:
 
     def take(step: int) -> None:
         result = stepper.take(
-            step + 1, step * profile.grad_accum_steps * profile.train.micro_batch_size,
+            step + 1, step * profile.grad_accum_steps * profile.micro_batch_size,
             lr=learning_rate(step, profile.optim, profile.train.max_steps), weight_decay=profile.optim.weight_decay,
             grad_clip=profile.optim.grad_clip, between=lambda: True, limits=guard.limits(profile.guard),
         )  # fmt: skip

@@ -113,12 +113,18 @@ class TrainConfig(Section, frozen=True, kw_only=True):
     """[train]: how long, in what portions, on what."""
 
     max_steps: PositiveInt = 5000
-    micro_batch_size: Annotated[int, Meta(ge=1, le=65536)] = 12
-    """Sequences in one forward and backward pass."""
+    micro_batch_size: Annotated[int, Meta(ge=1, le=65536)] | Literal["auto"] = 12
+    """Sequences in one forward and backward pass; lowered on the way where memory runs out. `auto`: the most that
+    fit and divide tokens_per_step, which it needs; one of the eval_steps batches is 12 sequences then."""
     grad_accum_steps: PositiveInt | None = None
     """Micro-steps in a step, of all ranks together; None: 1, or what tokens_per_step needs."""
     tokens_per_step: PositiveInt | None = None
     """Tokens in a step, instead of grad_accum_steps; a multiple of micro_batch_size × block_size."""
+    activation_checkpointing: Literal["off", "selective", "full"] = "off"
+    """What the backward pass computes again instead of keeping it: nothing; each MLP, for a ninth more arithmetic; each
+    whole layer, for a quarter to a third more. Values stay the same."""
+    loss_chunk: NaturalInt = 0
+    """Tokens whose logits exist at once, for a large vocabulary; their gradient computes them again. 0: all of them."""
     eval_interval: NaturalInt = 250
     """Steps between evaluations; 0: only at the end."""
     eval_steps: NaturalInt = 20
@@ -251,6 +257,13 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     device: DeviceConfig = msgspec.field(default_factory=DeviceConfig)
 
     @property
+    def micro_batch_size(self) -> int:
+        """Sequences in a micro-step. Raises ProfileError while it is `auto`: gpt.fit settles that, on the device."""
+        if self.train.micro_batch_size == "auto":
+            raise ProfileError('train.micro_batch_size is "auto", which only a run can settle; give a number here')
+        return self.train.micro_batch_size
+
+    @property
     def grad_accum_steps(self) -> int:
         """Micro-steps in a step."""
         if self.train.tokens_per_step is not None:
@@ -259,10 +272,16 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def tokens_per_micro_step(self) -> int:
-        return self.train.micro_batch_size * self.model.block_size
+        return self.micro_batch_size * self.model.block_size
+
+    @property
+    def sequences_per_step(self) -> int:
+        return self.tokens_per_step // self.model.block_size
 
     @property
     def tokens_per_step(self) -> int:
+        if self.train.tokens_per_step is not None:
+            return self.train.tokens_per_step
         return self.grad_accum_steps * self.tokens_per_micro_step
 
 
@@ -289,13 +308,20 @@ def check(profile: Profile) -> None:
     if len(given) != 1:
         got = " and ".join(f"data.{key}" for key in given) or "none of them"
         raise ProfileError(f"data needs exactly one of input, dir and name; got {got}")
+    if train.tokens_per_step is None and train.micro_batch_size == "auto":
+        raise ProfileError(
+            'train.micro_batch_size "auto" needs train.tokens_per_step: what a step learns from must not depend on the '
+            f"machine; {12 * model.block_size} would be 12 sequences"
+        )
     if train.tokens_per_step is not None:
         if train.grad_accum_steps is not None:
             raise ProfileError("train.tokens_per_step and train.grad_accum_steps are both set; keep one")
-        if train.tokens_per_step % profile.tokens_per_micro_step:
-            portion = profile.tokens_per_micro_step
+        auto = train.micro_batch_size == "auto"
+        portion = model.block_size if auto else profile.tokens_per_micro_step
+        if train.tokens_per_step % portion:
             raise ProfileError(
-                f"train.tokens_per_step {train.tokens_per_step} is not a multiple of micro_batch_size × block_size = "
+                f"train.tokens_per_step {train.tokens_per_step} is not a multiple of "
+                f"{'' if auto else 'micro_batch_size × '}block_size = "
                 f"{portion}; the nearest are {nearest_multiples(train.tokens_per_step, portion)}"
             )
     if optim.min_lr is not None and optim.min_lr > optim.learning_rate:
@@ -327,7 +353,9 @@ LIVE_KEYS = frozenset({
 _FIXED_REASONS = {
     "model": "it shapes the weights; start a new run with it",
     "data": "the run has been trained on other data; start a new run with it",
-    "train.micro_batch_size": "it changes the order of the data; start a new run with it",
+    "train.micro_batch_size": "the step is built for it; stop, then --resume with it",
+    "train.activation_checkpointing": "the step is built already; stop, then --resume with it",
+    "train.loss_chunk": "the step is built already; stop, then --resume with it",
     "train.grad_accum_steps": "it changes the tokens in a step; start a new run with it",
     "train.tokens_per_step": "it changes the tokens in a step; start a new run with it",
     "train.seed": "it is the origin of the run's data order; start a new run with it",

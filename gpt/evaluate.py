@@ -190,11 +190,11 @@ class Evaluator:
         whole = whole or not train_config.eval_steps
         batches = train_config.eval_steps
         if whole:
-            batches = len(whole_split(len(self._data.val), block_size, train_config.micro_batch_size)[0])
-            batches //= train_config.micro_batch_size
+            batches = len(whole_split(len(self._data.val), block_size, profile.micro_batch_size)[0])
+            batches //= profile.micro_batch_size
         estimate = functools.partial(
             estimate_loss, model, device=self._device, block_size=block_size,
-            batch_size=train_config.micro_batch_size, go_on=go_on, ranks=self._ranks,
+            batch_size=profile.micro_batch_size, go_on=go_on, ranks=self._ranks,
         )  # fmt: skip
         try:
             train = estimate(tokens=self._data.train, batches=batches)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from gpt.config import ModelConfig
 from gpt.gelu import gelu
+from gpt.recompute import again
 
 if TYPE_CHECKING:
     from gpt.model import GPT
@@ -192,6 +193,8 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.dropout = config.dropout
+        self.recomputes = "off"
+        """What the backward pass computes again: nothing (`off`), the MLP (`selective`) or the whole layer (`full`)."""
         self.ln_1 = make_norm(config)
         self.attn = Attention(config)
         self.ln_2 = make_norm(config)
@@ -199,8 +202,17 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, by: Rotation | None = None) -> Tensor:
         """(B, T, C) → (B, T, C)."""
+        if self.recomputes == "full":
+            return again(self._layer, x, by, random=self.training and self.dropout > 0)
+        return self._layer(x, by)
+
+    def _layer(self, x: Tensor, by: Rotation | None) -> Tensor:
         x = x + self._drop(self.attn(self.ln_1(x), by))
-        return x + self._drop(self.mlp(self.ln_2(x)))
+        change = again(self._mlp, x) if self.recomputes == "selective" else self._mlp(x)
+        return x + self._drop(change)
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        return self.mlp(self.ln_2(x))
 
     def forward_cached(self, x: Tensor, by: Rotation | None, cache: KVCache, layer: int) -> Tensor:
         """The same for tokens that follow those in the cache; no dropout."""

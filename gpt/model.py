@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from gpt.config import ModelConfig
 from gpt.layers import Block, KVCache, Rotation, make_norm, rotation
+from gpt.recompute import chunked_loss
 
 INIT_STD = 0.02
 """Standard deviation of fresh weights (Radford et al. 2018, section 4.1)."""
@@ -48,6 +49,8 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.vocab_size = vocab_size
+        self.loss_chunk = 0
+        """Tokens whose logits exist at once while the loss is computed; 0: all of them."""
         device = torch.get_default_device()
         with torch.device("meta"):  # shapes without values: torch's own initial values cost seconds and are not GPT-2's
             self.transformer = Transformer(config, vocab_size)
@@ -66,7 +69,10 @@ class GPT(nn.Module):
             (B, T, V) logits in the precision of the head, capped ones in float32; the mean cross entropy in nats/token,
             float32.
         """
-        logits = self._head(self._embed(ids))
+        x = self._embed(ids)
+        if targets is not None and self.loss_chunk:
+            return None, chunked_loss(self._head, x, targets, self.loss_chunk)
+        logits = self._head(x)
         if targets is None:
             return logits, None
         # .float() copies only what autocast has made smaller: in float32 the largest activation stays a single one.
@@ -102,6 +108,12 @@ class GPT(nn.Module):
         logits = F.linear(self.transformer.ln_f(x), matrix)
         cap = self.config.logit_softcap
         return logits if cap is None else cap * torch.tanh(logits.float() / cap)
+
+    def save_memory(self, activation_checkpointing: str, loss_chunk: int) -> None:
+        """Sets what is computed twice instead of kept (`train.activation_checkpointing`, `train.loss_chunk`)."""
+        self.loss_chunk = loss_chunk
+        for block in self.transformer.h:
+            cast(Block, block).recomputes = activation_checkpointing
 
     @torch.inference_mode()
     def forward_cached(self, ids: Tensor, cache: KVCache) -> Tensor:

@@ -69,7 +69,7 @@ class Reporter:
         self.emit(ev.RunStarted(
             run=run, profile=profile.name, step=step, max_steps=profile.train.max_steps,
             parameters=parameters, parameters_without_positions=without_positions,
-            block_size=profile.model.block_size, micro_batch_size=profile.train.micro_batch_size,
+            block_size=profile.model.block_size, micro_batch_size=profile.micro_batch_size,
             grad_accum_steps=profile.grad_accum_steps, tokens_per_step=profile.tokens_per_step,
             vocab_size=vocab_size, tokenizer=data.tokenizer.name,
             train_tokens=len(data.train), val_tokens=len(data.val), tokens_per_epoch=tokens_per_epoch,

@@ -162,6 +162,7 @@ def build(
     if weights:
         load_weights(model, weights, Path(profile.model.init_from))
     model.to(device.torch_device)
+    model.save_memory(profile.train.activation_checkpointing, profile.train.loss_chunk)
     placed = ranks.place(model, device.compile)
     optimizer = make_optimizer(model, profile.optim, device.type)
     scaler = torch.amp.GradScaler(device.type) if device.dtype == "float16" else None

@@ -71,7 +71,7 @@ class Stepper:
     ) -> None:
         self.model, self.forward, self.optimizer, self.scaler = model, forward, optimizer, scaler
         self.tokens, self.order, self.device, self.ledger, self.ranks = tokens, order, device, ledger, ranks
-        self.micro_batch_size = profile.train.micro_batch_size
+        self.micro_batch_size = profile.micro_batch_size
         self.accum = ranks.share(profile.grad_accum_steps)
         self.seed = profile.train.seed
         self.block_size = profile.model.block_size

@@ -201,7 +201,7 @@ class Trainer:
             self._commands.extendleft(reversed(self._held_back))
             self._held_back.clear()
         self.step += 1
-        snapshot.sequences += self.profile.grad_accum_steps * self.profile.train.micro_batch_size
+        snapshot.sequences += self.profile.grad_accum_steps * self.profile.micro_batch_size
         snapshot.capture_generators()
         self._report(result)
         self.reporter.tick()

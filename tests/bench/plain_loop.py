@@ -131,7 +131,7 @@ def train(profile: Profile, steps: int, warmup: int) -> tuple[list[float], list[
         lr=optim.learning_rate, betas=(optim.beta1, optim.beta2), fused=True if device.type == "cuda" else None,
     )  # fmt: skip
     forward = torch.compile(model) if device.compile else model
-    size, accum = profile.train.micro_batch_size, profile.grad_accum_steps
+    size, accum = profile.micro_batch_size, profile.grad_accum_steps
     losses, seconds = [], []
     with tempfile.TemporaryDirectory() as folder:
         tokens = Path(profile.data.dir or folder) / "train.bin"
