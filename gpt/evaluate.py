@@ -59,6 +59,7 @@ def estimate_loss(
     block_size: int,
     batch_size: int,
     batches: int | None,
+    count: int | None = None,
     byte_lengths: np.ndarray | None = None,
     go_on: Callable[[], bool] = lambda: True,
     ranks: Ranks = ALONE,
@@ -74,6 +75,7 @@ def estimate_loss(
 
     Args:
         batches: of evenly spaced windows; None: every token of the split but its first is predicted, once.
+        count: of windows, in place of batches · batch_size: the same ones in other portions.
         byte_lengths: (V,) bytes of text behind each id, to be added up over the predicted tokens.
         go_on: asked after each batch; False gives the evaluation up.
 
@@ -82,7 +84,7 @@ def estimate_loss(
     if batches is None:
         starts, skipped = whole_split(len(tokens), block_size, batch_size)
     else:
-        starts = evaluation_starts(len(tokens), block_size, batches * batch_size)
+        starts = evaluation_starts(len(tokens), block_size, count or batches * batch_size)
         skipped = np.zeros_like(starts)
     was_training = model.training
     model.eval()
@@ -142,10 +144,16 @@ def _weighted(means: np.ndarray, weights: np.ndarray) -> tuple[float, float | No
 
 
 class Evaluator:
-    """Evaluates one run: both splits, the same batches every time, and which step was best."""
+    """Evaluates one run: both splits, the same windows every time, and which step was best.
 
-    def __init__(self, data: Dataset, device: Device, emit: Callable[[Event], None], ranks: Ranks = ALONE) -> None:
-        self._data, self._device, self._emit, self._ranks = data, device, emit, ranks
+    Args:
+        batch: sequences that one of the profile's eval_steps stands for; the portions they are taken in do not matter.
+    """
+
+    def __init__(
+        self, data: Dataset, device: Device, emit: Callable[[Event], None], batch: int, ranks: Ranks = ALONE
+    ) -> None:
+        self._data, self._device, self._emit, self._batch, self._ranks = data, device, emit, batch, ranks
         self.best_val_loss: float | None = None
         self.best_step: int | None = None
         self.train_loss: float | None = None
@@ -188,13 +196,12 @@ class Evaluator:
         train_config, block_size = profile.train, profile.model.block_size
         aside = whole and train_config.eval_steps > 0
         whole = whole or not train_config.eval_steps
-        batches = train_config.eval_steps
+        batches, size = train_config.eval_steps, min(profile.micro_batch_size, self._batch)
         if whole:
-            batches = len(whole_split(len(self._data.val), block_size, profile.micro_batch_size)[0])
-            batches //= profile.micro_batch_size
+            batches = len(whole_split(len(self._data.val), block_size, size)[0]) // size
         estimate = functools.partial(
             estimate_loss, model, device=self._device, block_size=block_size,
-            batch_size=profile.micro_batch_size, go_on=go_on, ranks=self._ranks,
+            batch_size=size, count=batches * (size if whole else self._batch), go_on=go_on, ranks=self._ranks,
         )  # fmt: skip
         try:
             train = estimate(tokens=self._data.train, batches=batches)

@@ -43,8 +43,8 @@ FLOAT32 = 4
 ACTIVATION_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of what a product reads and writes, by `train.dtype`."""
 
-MOMENTS = {"adamw": 2}
-"""Tensors of a parameter's size that an optimizer keeps, by `optim.name`; all others keep as many as AdamW."""
+MOMENTS = {"adamw": 2, "muon": 1}
+"""Tensors of its size that an optimizer keeps of each matrix inside the layers, by `optim.name`; AdamW has the rest."""
 
 MARGIN = 0.9
 """Share of the capacity that an estimate may fill: fragments and workspaces take some of the rest."""
@@ -136,7 +136,7 @@ def estimate(
     # Of the residual stream a gradient (twice where it is cast), of the MLP's width one, of its second matrix one.
     work = again + n * C * (FLOAT32 + (a if a < FLOAT32 else 0) + 4 * a) + FLOAT32 * 4 * C * C
 
-    standing = {"weights": weights, "optimizer": MOMENTS.get(profile.optim.name, 2) * weights}
+    standing = {"weights": weights, "optimizer": optimizer_bytes(profile, vocab_size)}
     before = weights if accumulates else 0  # gradients of the micro-steps before this one
     made = table if accumulates else weights - (weights - table) // model.n_layer
     inner = activations - end
@@ -177,6 +177,13 @@ def _layer(sizes: _Sizes, checkpointing: str) -> tuple[int, int]:
     kept = {"off": whole, "selective": whole - normed - mlp, "full": residual}[checkpointing]
     again = {"off": 0, "selective": normed + mlp, "full": whole - residual}[checkpointing]
     return kept, again
+
+
+def optimizer_bytes(profile: Profile, vocab_size: int) -> int:
+    """What the optimizer keeps from its first step on."""
+    matrices = FLOAT32 * 12 * profile.model.n_embd**2 * profile.model.n_layer
+    weights = FLOAT32 * parameter_count(profile.model, vocab_size)[0]
+    return MOMENTS[profile.optim.name] * matrices + MOMENTS["adamw"] * (weights - matrices)
 
 
 def largest_micro_batch(

@@ -68,6 +68,16 @@ class Snapshot:
         elif self.device.type == "mps":
             self._generators["mps"] = torch.mps.get_rng_state()
 
+    def begin_step_again(self) -> None:
+        """Goes back to the step boundary from inside a step that has changed no weight yet."""
+        self.stepper.forget_gradient()
+        for name, state in self._generators.items():
+            self._set_generator(name, state)
+
+    def portion(self, profile: Profile) -> None:
+        """Takes the steps that follow in the profile's micro-steps."""
+        self.stepper.portion(profile, _lanes(self.model, self.forward, self.device, profile))
+
     def facts(self) -> dict[str, Any]:
         """JSON values for state.json."""
         return {
@@ -178,11 +188,13 @@ def _lanes(model: GPT, forward: nn.Module, device: Device, profile: Profile) -> 
     """Threads that share a micro-batch by rows, where that pays."""
     if device.type != "cpu":
         return None
-    rows, threads = profile.train.micro_batch_size, torch.get_num_threads()
+    rows, threads = profile.micro_batch_size, torch.get_num_threads()
     count = count_lanes(threads, rows, dropout=profile.model.dropout, parameters=model.count_parameters())
     if count == 1:
         return None
     replicas = [replica(model) for _ in range(count - 1)]
+    for twin in replicas:
+        twin.save_memory(profile.train.activation_checkpointing, profile.train.loss_chunk)
     modules = [forward, *(torch.compile(twin) if device.compile else twin for twin in replicas)]
 
     def loss_of(module: Any, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -71,19 +71,23 @@ class Stepper:
     ) -> None:
         self.model, self.forward, self.optimizer, self.scaler = model, forward, optimizer, scaler
         self.tokens, self.order, self.device, self.ledger, self.ranks = tokens, order, device, ledger, ranks
-        self.micro_batch_size = profile.micro_batch_size
-        self.accum = ranks.share(profile.grad_accum_steps)
         self.seed = profile.train.seed
         self.block_size = profile.model.block_size
         self.reader = Reader(tokens, order, self.block_size, device, every=ranks.size)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.lanes = lanes
-        """Splits each micro-batch over threads; None: it goes through `forward` as a whole."""
+        self.portion(profile, lanes)
         self.on_part: Callable[[str], None] = _ignore
         """Told each of PARTS when `take` has done with it (on a GPU: has queued it). Must not wait for the device."""
         self.is_updating = False
-        """True while the weights are between two steps; after an error then they are not to be saved."""
+        """True from a step's first change of a weight until it is whole; after an error then, nothing is saved."""
         self._queued: _Queued | None = None
+
+    def portion(self, profile: Profile, lanes: Lanes | None) -> None:
+        """Sets in what portions the sequences of each step that follows are taken."""
+        self.micro_batch_size = profile.micro_batch_size
+        self.accum = self.ranks.share(profile.grad_accum_steps)
+        self.lanes = lanes
+        """Splits each micro-batch over threads; None: it goes through `forward` as a whole."""
 
     @property
     def lane_count(self) -> int:
@@ -116,7 +120,7 @@ class Stepper:
             if micro_step and interrupted():
                 self.device.synchronize()  # or the wait for our own kernels would count as time away from the step
             if micro_step and not queued.pause_while(between):
-                self._forget_gradient()
+                self.forget_gradient()
                 raise Abandoned
             with self.ledger.during("data"), queued.waiting_for_data():
                 place = micro_step * self.ranks.size + self.ranks.rank
@@ -132,6 +136,7 @@ class Stepper:
         norm, applied = self.update(grad_clip, total, limits)
         self.on_part("optimizer")
         queued.finish(total, norm, applied)
+        self.is_updating = False
         if not self.device.lags:
             return queued.read()
         before, self._queued = self._queued, queued
@@ -178,26 +183,46 @@ class Stepper:
             return self._update(grad_clip, loss, limits)
 
     def _update(self, grad_clip: float, loss: torch.Tensor, limits: Limits | None) -> tuple[torch.Tensor, torch.Tensor]:
-        self.is_updating = True
-        if self.scaler:
-            self.scaler.unscale_(self.optimizer)
-        norm = clip_grad_norm(self.parameters, grad_clip, self.ranks)
-        applied = step_within(self.optimizer, self.scaler, loss, norm, limits, waits=not self.device.lags)
+        before = self._versions()
+        try:
+            if self.scaler:
+                self.scaler.unscale_(self.optimizer)
+            norm = clip_grad_norm(self.parameters, grad_clip, self.ranks)
+            self.is_updating = True
+            applied = step_within(self.optimizer, self.scaler, loss, norm, limits, waits=not self.device.lags)
+        except torch.OutOfMemoryError:
+            self._take_back(before)
+            raise
         self.optimizer.zero_grad(set_to_none=True)
-        self.is_updating = False
         return norm, applied
 
-    def warm_up(self) -> None:
+    def _take_back(self, before: dict[int, int]) -> None:
+        """After an update that ended for want of memory: as if it had not begun, where nothing has changed yet."""
+        self.is_updating = any(version != before.get(key, 0) for key, version in self._versions().items())
+        if len(before) == len(self.parameters):  # its first: a state that was made in part would pass for a whole one
+            self.optimizer.state.clear()
+        if self.scaler:
+            self.scaler.update(new_scale=self.scaler.get_scale())  # the same, but it forgets what it has unscaled
+
+    def _versions(self) -> dict[int, int]:
+        """How often each weight and each tensor of the optimizer's state was written to. A fused update does not count
+        as writing to the weights; before it, the numbers of steps in the state are raised, and that does."""
+        state = (value for entries in self.optimizer.state.values() for value in entries.values())
+        return {id(t): t._version for t in (*self.parameters, *state) if isinstance(t, torch.Tensor)}
+
+    def warm_up(self, passes: int = 1) -> None:
         """Compiles forward and backward on a batch of zeros; weights, gradients and generators stay as they are."""
         shape = (self.micro_batch_size, self.block_size + 1)
         windows = torch.zeros(shape, dtype=torch.int64, device=self.device.torch_device)
         devices = [self.device.torch_device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            self.add_gradient(windows[:, :-1], windows[:, 1:])
-        self._forget_gradient()
+            for _ in range(passes):
+                self.add_gradient(windows[:, :-1], windows[:, 1:])
+        self.forget_gradient()
         self.device.synchronize()
 
-    def _forget_gradient(self) -> None:
+    def forget_gradient(self) -> None:
+        """Drops what the micro-steps of a step that is given up have added."""
         self.optimizer.zero_grad(set_to_none=True)
         if self.lanes:
             self.lanes.clear()

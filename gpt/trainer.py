@@ -25,6 +25,7 @@ from gpt.device import Device, choose
 from gpt.errors import CheckpointError, DivergedError, UserError
 from gpt.evaluate import Evaluator, finite
 from gpt.exactness import environment, reasons_against
+from gpt.fit import Fit
 from gpt.guard import describe
 from gpt.ledger import TimeLedger
 from gpt.live import apply_changes
@@ -80,6 +81,7 @@ class Trainer:
         self.saver = Saver(run_dir / "checkpoints", self.emit, self.ranks)
         self._threads = contextlib.ExitStack()  # ends those that the run has beside its own
         self._threads.callback(self.saver.close)
+        self.fit = Fit(self, self.reporter)
         self._commands: collections.deque[Command] = collections.deque()
         self._held_back: list[Command] = []  # until the step under way is done
         self._inside_step = False
@@ -156,8 +158,10 @@ class Trainer:
             self.data: Dataset = open_dataset(self.profile.data, self.profile.model)
         self._state("starting", "building the model")
         saved = checkpoint.verify(self.resume) if self.resume else None
+        self.fit.begin(saved)
         self.snapshot: Snapshot = build(self.profile, self.device, self.data, self.ledger, saved, ranks=self.ranks)
-        self.evaluator = Evaluator(self.data, self.device, self.emit, self.ranks)
+        self.fit.settle(self.snapshot)
+        self.evaluator = Evaluator(self.data, self.device, self.emit, self.fit.evaluation_batch, self.ranks)
         self.watch = Watch(self.snapshot.stepper, self.emit)
         resumed = self._load(self.resume, saved) if self.resume and saved else None
         self.snapshot.capture_generators()
@@ -173,7 +177,7 @@ class Trainer:
         if self.device.compile:
             self._state("compiling")
             with self.ledger.during("compile"):
-                self.snapshot.stepper.warm_up()
+                self.fit.within_memory(self.snapshot, self.snapshot.stepper.warm_up)
         self.ledger.switch("train")
         self.reporter.tick(now=True)
         self._state("running")
@@ -188,12 +192,12 @@ class Trainer:
         optim, snapshot = self.profile.optim, self.snapshot
         lr = learning_rate(self.step, optim, self.profile.train.max_steps)
         try:
-            result = snapshot.stepper.take(
+            result = self.fit.within_memory(snapshot, lambda: snapshot.stepper.take(
                 self.step + 1, snapshot.position,
                 lr=lr, weight_decay=optim.weight_decay, grad_clip=optim.grad_clip, between=self._between_micro_steps,
                 interrupted=lambda: bool(self._commands),
                 limits=self.watch.limits(self.profile), probe=self.watch.measures_noise(self.step + 1, self.profile),
-            )  # fmt: skip
+            ))  # fmt: skip
         except Abandoned:
             return
         finally:
@@ -201,7 +205,7 @@ class Trainer:
             self._commands.extendleft(reversed(self._held_back))
             self._held_back.clear()
         self.step += 1
-        snapshot.sequences += self.profile.grad_accum_steps * self.profile.micro_batch_size
+        snapshot.sequences += self.profile.sequences_per_step
         snapshot.capture_generators()
         self._report(result)
         self.reporter.tick()
@@ -467,7 +471,7 @@ class Trainer:
                 f"{path} was trained with other symbols than the data has now; resume with its own data"
             )
         self._restore(path, state)
-        self.samples, self.config_log = state["samples"], state["config_log"]
+        self.samples = state["samples"]
         if not self.ledger.carries_over:  # whoever made it knows of the seconds after this checkpoint too
             for phase, seconds in state["ledger"].items():
                 self.ledger.seconds[phase if phase in self.ledger.seconds else "other"] += seconds

@@ -23,7 +23,10 @@ class Watch:
     def __init__(self, stepper: Stepper, emit: Callable[[Event], None]) -> None:
         self.guard, self.noise = Guard(), NoiseScale()
         self._stepper, self._emit = stepper, emit
-        self._part = part_of_step(stepper)
+
+    @property
+    def _part(self) -> int | None:
+        return part_of_step(self._stepper)  # its portions may change
 
     @property
     def is_calm(self) -> bool:
