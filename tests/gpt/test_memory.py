@@ -69,7 +69,7 @@ SHAPES = [
     {"model__n_layer": 1, "model__bias": False, "train__grad_accum_steps": 3},
     {"model__n_layer": 6, "model__n_head": 8, "model__n_embd": 32, "train__micro_batch_size": 3},
     {"model__n_embd": 128, "model__block_size": 16, "train__micro_batch_size": 2, "model__dropout": 0.0},
-    {"optim__name": "muon", "model__n_embd": 128, "train__micro_batch_size": 1},
+    {"optim__name": "muon", "model__n_embd": 128, "train__micro_batch_size": 2},
     {"model__block_size": 160, "train__micro_batch_size": 1, "train__activation_checkpointing": "full"},
 ]
 
