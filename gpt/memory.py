@@ -17,6 +17,10 @@ m = bytes of a dropout mask's element: 1 on CUDA, where the kernel is fused, els
     head                    a·VC                    its matrix, where it runs in the lower precision
     loss                    4·nV                    the log-probabilities, in float32
 
+The switches of [model] change this: RMSNorm keeps what it has normed as well, except on CUDA; SwiGLU keeps four tensors
+of the MLP's width, not two; QK norm and rotary positions keep queries and keys apart; fewer key heads keep less; a soft
+cap on logits keeps its tanh, 4·nV.
+
 Attention (flash, or the memory-efficient kernel) keeps no T×T matrix. On a CPU with dropout torch has no such kernel:
 the plain one keeps 3·4·nC (query, key, value in float32), 3·4·nH·T (probabilities, mask, their product) and the output.
 
@@ -34,7 +38,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gpt.config import Profile
+from gpt.config import ModelConfig, Profile
 from gpt.flops import parameter_count
 
 FLOAT32 = 4
@@ -82,17 +86,63 @@ class Memory:
 class _Sizes:
     """One micro-step's numbers, by the letters of this module's docstring."""
 
+    model: ModelConfig
     n: int
-    C: int
-    H: int
-    T: int
-    V: int
     a: int
-    mask: int
-    """Bytes of a mask's element on what a product has made; 0 without dropout."""
-    wide_mask: int
-    """The same on the residual stream."""
+    fused: bool
+    """On CUDA: masks are bits in bytes, and RMSNorm keeps nothing between."""
     plain_attention: bool
+
+    @property
+    def stream(self) -> int:
+        """r·nC: the residual stream between two parts."""
+        return FLOAT32 * self.n * self.model.n_embd
+
+    @property
+    def norm(self) -> int:
+        """What a norm keeps beside its input, its output included."""
+        stats, between = 8 * self.n, 0
+        if self.model.norm == "rmsnorm":
+            stats, between = 4 * self.n, 0 if self.fused else self.stream
+        return stats + between + self.a * self.n * self.model.n_embd
+
+    @property
+    def attention(self) -> int:
+        model, n, a = self.model, self.n, self.a
+        output, apart = a * n * model.n_embd, n * (model.n_head + model.kv_heads) * model.head_width
+        joint = a * (apart + n * model.kv_heads * model.head_width)
+        kept = output
+        if model.qk_norm:  # input and what is normed, both float32; with a = 4 the input is the joint tensor's
+            kept += 4 * n * (model.n_head + model.kv_heads)
+            kept += FLOAT32 * apart * ((a < FLOAT32) + (not self.fused))
+        if self.plain_attention:
+            kept += 3 * FLOAT32 * n * (model.n_embd + model.n_head * model.block_size)
+            return kept + (joint if model.qk_norm and a == FLOAT32 else 0)
+        if model.qk_norm or model.positions == "rotary":
+            kept += a * apart + (
+                0 if self.fused else output
+            )  # on a CPU the output comes in another layout, and is copied
+        return kept + joint + 4 * n * model.n_head
+
+    @property
+    def mlp(self) -> int:
+        wide = self.a * self.n * self.model.mlp_width
+        if self.model.activation != "swiglu":
+            return 2 * wide
+        cast_again = (
+            self.a * self.n * self.model.n_embd if self.a < FLOAT32 else 0
+        )  # the gate casts the input for itself
+        return 4 * wide + cast_again
+
+    def mask(self, of: int) -> int:
+        """What dropout keeps of a tensor whose elements have `of` bytes."""
+        return (1 if self.fused else of) * self.n * self.model.n_embd if self.model.dropout else 0
+
+    def layer(self, checkpointing: str) -> tuple[int, int]:
+        """Bytes of a layer: what is kept of it until its backward pass, what is made again for that."""
+        whole = 2 * (self.stream + self.norm + self.mask(self.a)) + self.attention + self.mlp
+        again = {"off": 0, "selective": self.norm + self.mlp, "full": whole - self.stream}[checkpointing]
+        return whole - again, again
 
 
 def estimate(
@@ -109,81 +159,72 @@ def estimate(
     model, train = profile.model, profile.train
     batch = micro_batch_size or profile.micro_batch_size
     accumulates = profile.sequences_per_step > batch
-    a = ACTIVATION_BYTES[dtype]
-    drops, on_cuda = model.dropout > 0, device_type == "cuda"
-    sizes = _Sizes(
-        n=batch * model.block_size, C=model.n_embd, H=model.n_head, T=model.block_size, V=vocab_size, a=a,
-        mask=(1 if on_cuda else a) if drops else 0, wide_mask=(1 if on_cuda else FLOAT32) if drops else 0,
-        plain_attention=drops and device_type == "cpu",
-    )  # fmt: skip
-    n, C = sizes.n, sizes.C
+    a, n, C = ACTIVATION_BYTES[dtype], batch * model.block_size, model.n_embd
+    sizes = _Sizes(model, n, a, device_type == "cuda", model.dropout > 0 and device_type == "cpu")
     weights = FLOAT32 * parameter_count(model, vocab_size)[0]
     table = FLOAT32 * vocab_size * C
 
-    kept, again = _layer(sizes, train.activation_checkpointing)
-    beginning = 16 * n + sizes.wide_mask * n * C
-    end = (FLOAT32 if train.loss_chunk else FLOAT32 + a) * n * C + (0 if train.loss_chunk else 8 * n)
+    kept, again = sizes.layer(train.activation_checkpointing)
+    beginning = 16 * n + sizes.mask(FLOAT32)
+    if model.positions == "rotary":  # cosines and sines, for all layers
+        beginning += FLOAT32 * model.block_size * model.head_width
+    end = sizes.stream + (0 if train.loss_chunk else sizes.norm)
     activations = beginning + model.n_layer * kept + end
     casts = head_cast = 0
     if a < FLOAT32:
-        matrices = {"off": 12, "selective": 4, "full": 0}[train.activation_checkpointing]
-        casts = a * matrices * C * C * model.n_layer
-        head_cast = 0 if train.loss_chunk else a * vocab_size * C
-    rows = min(n, train.loss_chunk or n)
-    logits = 3 * FLOAT32 * rows * vocab_size
+        attention, mlp = _matrices(model)
+        lowered = {"off": attention + mlp, "selective": attention, "full": 0}[train.activation_checkpointing]
+        casts, head_cast = a * lowered * model.n_layer, 0 if train.loss_chunk else a * vocab_size * C
+    rows, capped = min(n, train.loss_chunk or n), model.logit_softcap is not None
+    logits = (4 if capped else 3) * FLOAT32 * rows * vocab_size
     if train.loss_chunk:  # the gradient of the head's matrix adds up, and each chunk brings its own
         logits += 2 * table
-    # Of the residual stream a gradient (twice where it is cast), of the MLP's width one, of its second matrix one.
-    work = again + n * C * (FLOAT32 + (a if a < FLOAT32 else 0) + 4 * a) + FLOAT32 * 4 * C * C
+    # Of the residual stream a gradient (twice where it is cast), of the MLP's width one or two, of its last matrix one.
+    hidden = (1 if model.activation == "gelu" else 2) * a * model.mlp_width
+    work = again + n * (C * (FLOAT32 + (a if a < FLOAT32 else 0)) + hidden) + FLOAT32 * model.mlp_width * C
 
     standing = {"weights": weights, "optimizer": optimizer_bytes(profile, vocab_size)}
     before = weights if accumulates else 0  # gradients of the micro-steps before this one
-    made = table if accumulates else weights - (weights - table) // model.n_layer
-    inner = activations - end
+    waiting = table if model.tie_weights or not accumulates else 0  # the head's gradient, for the embedding's
+    tables = table if model.tie_weights else 2 * table
+    made = waiting if accumulates else weights - (weights - tables) // model.n_layer - (tables - table)
+    embedding = {"gradients": before + waiting, "workspace": table}
+    if not accumulates:
+        embedding = {"gradients": weights, "workspace": table if model.tie_weights else 0}
     return Memory(
         moments={
             "loss": standing | {
                 "gradients": before, "activations": activations, "casts": casts + head_cast, "logits": logits,
             },
             "last layer": standing | {
-                "gradients": before + table, "activations": inner, "casts": casts, "workspace": work,
+                "gradients": before + waiting, "activations": activations - end, "casts": casts, "workspace": work,
             },
             "first layer": standing | {
                 "gradients": before + made, "activations": beginning + kept, "casts": casts // model.n_layer,
                 "workspace": work,
             },
-            "embedding": standing | {"gradients": before + (table if accumulates else weights), "workspace": table},
+            "embedding": standing | embedding,
             "update": standing | {"gradients": weights},
         },
         saved={
             "activations": activations, "casts": casts + head_cast,
-            "logits": 0 if train.loss_chunk else FLOAT32 * n * vocab_size,
+            "logits": 0 if train.loss_chunk else (2 if capped else 1) * FLOAT32 * n * vocab_size,
         },
         layer=kept,
     )  # fmt: skip
 
 
-def _layer(sizes: _Sizes, checkpointing: str) -> tuple[int, int]:
-    """Bytes of one layer: what is kept of it until its backward pass, what is made again for that."""
-    n, C, a = sizes.n, sizes.C, sizes.a
-    residual, normed = FLOAT32 * n * C, a * n * C + 8 * n
-    if sizes.plain_attention:
-        attention = FLOAT32 * 3 * n * C + FLOAT32 * 3 * n * sizes.H * sizes.T + a * n * C
-    else:
-        attention = 3 * a * n * C + a * n * C + 4 * n * sizes.H
-    mlp = 2 * 4 * a * n * C
-    masks = 2 * sizes.mask * n * C
-    whole = 2 * (residual + normed) + attention + mlp + masks
-    kept = {"off": whole, "selective": whole - normed - mlp, "full": residual}[checkpointing]
-    again = {"off": 0, "selective": normed + mlp, "full": whole - residual}[checkpointing]
-    return kept, again
-
-
 def optimizer_bytes(profile: Profile, vocab_size: int) -> int:
     """What the optimizer keeps from its first step on."""
-    matrices = FLOAT32 * 12 * profile.model.n_embd**2 * profile.model.n_layer
+    matrices = FLOAT32 * sum(_matrices(profile.model)) * profile.model.n_layer
     weights = FLOAT32 * parameter_count(profile.model, vocab_size)[0]
     return MOMENTS[profile.optim.name] * matrices + MOMENTS["adamw"] * (weights - matrices)
+
+
+def _matrices(model: ModelConfig) -> tuple[int, int]:
+    """Numbers in a layer's matrices: attention's, the MLP's."""
+    C, channels = model.n_embd, (model.n_head + 2 * model.kv_heads) * model.head_width
+    return (channels + C) * C, (3 if model.activation == "swiglu" else 2) * model.mlp_width * C
 
 
 def largest_micro_batch(

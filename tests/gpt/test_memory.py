@@ -73,8 +73,20 @@ SHAPES = [
     {"model__block_size": 160, "train__micro_batch_size": 1, "train__activation_checkpointing": "full"},
 ]
 
+DEPARTURES = [
+    {"model__dropout": 0.0, **{f"model__{key}": value for key, value in parts.items()}}
+    for parts in (
+        {"norm": "rmsnorm"}, {"activation": "swiglu"}, {"activation": "relu2"}, {"qk_norm": True},
+        {"positions": "rotary"}, {"n_kv_head": 1}, {"tie_weights": False}, {"logit_softcap": 15.0},
+        {"norm": "rmsnorm", "activation": "relu2", "qk_norm": True, "positions": "rotary", "tie_weights": False},
+    )
+]  # fmt: skip
+DEPARTURES.append(DEPARTURES[-1] | {"model__dropout": 0.1, "train__activation_checkpointing": "selective"})
 
-@pytest.mark.parametrize("settings", SWITCHES + SHAPES, ids=lambda settings: "-".join(map(str, settings.values())))
+
+@pytest.mark.parametrize(
+    "settings", SWITCHES + SHAPES + DEPARTURES, ids=lambda settings: "-".join(map(str, settings.values()))
+)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_estimate_is_what_a_step_really_holds(settings: dict[str, Any], dtype: str) -> None:
     asked = profile(**settings)
