@@ -76,7 +76,9 @@ class Snapshot:
 
     def portion(self, profile: Profile) -> None:
         """Takes the steps that follow in the profile's micro-steps."""
-        self.stepper.portion(profile, _lanes(self.model, self.forward, self.device, profile))
+        alone = self.stepper.ranks.size == 1
+        lanes = _lanes(self.model, self.forward, self.device, profile) if alone else None
+        self.stepper.portion(profile, lanes)
 
     def facts(self) -> dict[str, Any]:
         """JSON values for state.json."""
