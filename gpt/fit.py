@@ -17,7 +17,7 @@ import torch
 
 from gpt.config import Profile, TrainConfig, as_toml, replace
 from gpt.device import Device
-from gpt.errors import DeviceError, ProfileError
+from gpt.errors import DeviceError
 from gpt.events import ConfigChanged
 from gpt.memory import MARGIN, estimate, optimizer_bytes, portions
 from gpt.ranks import Ranks
@@ -82,8 +82,6 @@ class Fit:
                 self._reporter.log("info", f"{_portion(there)}: what this run came to from {_KEY} = {as_toml(asked)}")
                 return
         if asked == "auto":
-            if self._run.ranks.size > 1:
-                raise ProfileError(f'{_KEY} = "auto" looks at one device; for several ranks set a number')
             self._is_open = True
             self._run.profile = _portioned(profile, 1)
 

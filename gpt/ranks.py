@@ -42,8 +42,13 @@ def launched_rank() -> int:
 
 def check_share(profile: Profile, size: int) -> None:
     """Raises ProfileError where `size` ranks cannot share the work: above all a step's micro-steps, evenly."""
-    accum, train = profile.grad_accum_steps, profile.train
-    if size > 1 and train.parallel == "fsdp" and profile.optim.name != "adamw":
+    if size == 1:
+        return
+    train = profile.train
+    if train.micro_batch_size == "auto":
+        raise ProfileError('train.micro_batch_size = "auto" looks at one device; for several ranks set a number')
+    accum = profile.grad_accum_steps
+    if train.parallel == "fsdp" and profile.optim.name != "adamw":
         raise ProfileError(f"optim.name {profile.optim.name} needs whole matrices; use train.parallel ddp, or adamw")
     if accum % size == 0:
         return
