@@ -90,6 +90,22 @@ def runs(
     return 0
 
 
+@app.command(name="import")
+def import_(
+    checkpoint: Annotated[Path, Parameter(help="nanoGPT's ckpt.pt.")],
+    /,
+    *,
+    data: Annotated[Path | None, Parameter(help="Folder of its train.bin and val.bin, where it is not found.")] = None,
+    run: Annotated[str | None, Parameter(help="Name of the run; without it one is made.")] = None,
+    runs_dir: RunsDir = Path("runs"),
+) -> int:
+    """Makes a run of a nanoGPT checkpoint, to go on from."""
+    from cockpit.importing import import_nanogpt
+
+    _print(import_nanogpt(checkpoint, data, run, runs_dir))
+    return 0
+
+
 @app.command
 def bench(
     profile: Annotated[str, Parameter(help="A profile: a TOML file, or the bare name of one that is there.")],

@@ -108,13 +108,24 @@ class Snapshot:
 
     def restore(self, path: Path, state: dict[str, Any]) -> None:
         """Puts a verified checkpoint's content in place. Raises CheckpointError where it does not fit."""
+        self.put(checkpoint.load_tensors(path, "model"), checkpoint.load_tensors(path, "optimizer"), state, path)
+
+    def put(
+        self, weights: dict[str, torch.Tensor], saved: dict[str, torch.Tensor], state: dict[str, Any], source: Path
+    ) -> None:
+        """Puts weights, and moments and generators, in place. Raises CheckpointError where they do not fit.
+
+        Args:
+            weights, saved: the two files of `tensors`.
+            state: `optimizer_groups`, `scaler` and `sequences` as in state.json.
+            source: where they come from, for errors.
+        """
         groups = [
             [group["name"] for group in each] for each in (state["optimizer_groups"], self.optimizer.param_groups)
         ]
         if groups[0] != groups[1]:
-            raise CheckpointError(f"{path} was trained with another optimizer; resume with its own optim.name")
-        load_weights(self.model, checkpoint.load_tensors(path, "model"), path, self._ranks)
-        saved = checkpoint.load_tensors(path, "optimizer")
+            raise CheckpointError(f"{source} was trained with another optimizer; resume with its own optim.name")
+        load_weights(self.model, weights, source, self._ranks)
         ordered = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         entries: dict[int, dict[str, torch.Tensor]] = {}
         for name, tensor in saved.items():
@@ -128,7 +139,7 @@ class Snapshot:
         try:
             self.optimizer.load_state_dict({"state": entries, "param_groups": state["optimizer_groups"]})
         except ValueError as error:
-            raise CheckpointError(f"{path}: its optimizer state does not fit this model ({error})") from None
+            raise CheckpointError(f"{source}: its optimizer state does not fit this model ({error})") from None
         for group in self.optimizer.param_groups:
             if "betas" in group:  # Muon's has none; loading brings the old ones back
                 group["betas"] = self._betas
