@@ -20,9 +20,13 @@ _SLOPE = 2 * math.sqrt(2 / math.pi)
 _CUBIC = _SLOPE * 0.044715
 
 
+LARGEST = 2**19
+"""Numbers above which torch's own is taken: it goes over them once, and what the cache does not hold is slow to reread."""
+
+
 def gelu(x: Tensor) -> Tensor:
     """GELU by the tanh approximation, of any shape."""
-    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.compiler.is_compiling():
+    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.compiler.is_compiling() or x.numel() > LARGEST:
         return F.gelu(x, approximate="tanh")  # fused there already
     if torch.is_grad_enabled() and x.requires_grad:
         return _Gelu.apply(x)  # pyright: ignore[reportReturnType]

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from gpt.gelu import gelu
+from gpt.gelu import LARGEST, gelu
 
 
 def exact(x: torch.Tensor) -> torch.Tensor:
@@ -31,3 +31,9 @@ def test_value_and_gradient_are_those_of_the_tanh_approximation() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_not_finite_stays_so(value: float) -> None:
     assert not math.isfinite(float(gelu(torch.tensor([value]))))
+
+
+def test_it_is_the_same_function_on_both_sides_of_the_largest_size() -> None:
+    small = torch.randn(1000, generator=torch.Generator().manual_seed(1))
+    large = small.repeat(LARGEST // 1000 + 1)
+    assert torch.allclose(gelu(large)[:1000], gelu(small), atol=1e-6)
