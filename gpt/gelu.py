@@ -21,7 +21,7 @@ _CUBIC = _SLOPE * 0.044715
 
 
 LARGEST = 2**19
-"""Numbers above which torch's own is taken: it goes over them once, and what the cache does not hold is slow to reread."""
+"""Numbers above which torch's own is taken: it goes over them once, and what no cache holds is slow to read again."""
 
 
 def gelu(x: Tensor) -> Tensor:
