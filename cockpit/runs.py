@@ -30,6 +30,7 @@ MAX_NAME_BYTES = 100
 
 _LOCK_PATIENCE = 0.3  # seconds; a listing that looks whether a run is locked holds the lock for microseconds
 _OWN_FILES = ("run.json", "profile.toml", "events.jsonl", "console.log", "lock", "control.sock")
+_OWN_FOLDERS = ("checkpoints", "tensorboard", "wandb")
 
 
 class Run:
@@ -197,7 +198,8 @@ class Run:
         """
         if any(self.checkpoints_path.glob("*/state.json")) or self.has_step():
             return False
-        shutil.rmtree(self.checkpoints_path, ignore_errors=True)
+        for name in _OWN_FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)
         for path in (*map(self.path.joinpath, _OWN_FILES), *self.path.glob("console-rank*.log")):
             path.unlink(missing_ok=True)
         with suppress(OSError):

@@ -28,6 +28,7 @@ from cockpit.runs import Run, latest
 from cockpit.sanitize import clean_line
 from cockpit.state import RunState, reduce
 from cockpit.terminal import captured_console, is_interactive, screen_on_terminal
+from cockpit.trackers import check_trackers
 from gpt import checkpoint
 from gpt.commands import Leave, Stop
 from gpt.config import Profile, flatten, replace
@@ -67,6 +68,7 @@ def _lead(
     profile = sitting.profile if sitting else loaded.profile
     check_share(profile, ranks.size)
     check_source(profile.data, profile.model)
+    check_trackers(profile.track)
     folder = sitting.folder if sitting else Run.create(runs_dir, run_name, profile.name)
     with folder.lock():
         if not sitting:

@@ -230,6 +230,15 @@ class ScreenConfig(Section, frozen=True, kw_only=True):
     """Share of wall time that drawing may take on one core."""
 
 
+class TrackConfig(Section, frozen=True, kw_only=True):
+    """[track]: other programs that the run is mirrored to while it goes on; they need the extra `track`."""
+
+    tensorboard: bool = False
+    """Writes event files for TensorBoard into the run's folder `tensorboard`."""
+    wandb: Annotated[str, Meta(min_length=1)] | None = None
+    """Project of Weights & Biases that gets the run; with WANDB_MODE=offline in the environment it stays on disk."""
+
+
 class DeviceConfig(Section, frozen=True, kw_only=True):
     """[device]: facts about the device that cannot be looked up."""
 
@@ -254,6 +263,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     guard: GuardConfig = msgspec.field(default_factory=GuardConfig)
     sample: SampleConfig = msgspec.field(default_factory=SampleConfig)
     screen: ScreenConfig = msgspec.field(default_factory=ScreenConfig)
+    track: TrackConfig = msgspec.field(default_factory=TrackConfig)
     device: DeviceConfig = msgspec.field(default_factory=DeviceConfig)
 
     @property
@@ -364,6 +374,7 @@ _FIXED_REASONS = {
     "train.compile": "the step is built already; stop, then --resume with it",
     "train.threads": "another number of threads gives other bits; stop, then --resume with it",
     "train.parallel": "the model is spread over the ranks already; stop, then --resume with it",
+    "track": "it is mirrored from its start; stop, then --resume with it",
     "optim.name": "its state belongs to one optimizer; start a new run with it",
     "optim.beta1": "its state was averaged with the old value; start a new run with it",
     "optim.beta2": "its state was averaged with the old value; start a new run with it",

@@ -13,7 +13,7 @@ from gpt.device import Device
 from gpt.ranks import Ranks
 
 _HARMLESS = {
-    "name", "description", "expected_parameters", "checkpoint", "sample", "screen",
+    "name", "description", "expected_parameters", "checkpoint", "sample", "screen", "track",
     "device.peak_tflops", "model.zero_init",
     "data.input", "data.dir", "data.name", "data.tokenizer", "data.val_fraction",
     "train.eval_interval", "train.eval_steps", "train.log_interval", "train.noise_scale_interval",

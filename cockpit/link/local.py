@@ -8,8 +8,10 @@ from pathlib import Path
 
 from cockpit.budget import FrameBudget
 from cockpit.eventlog import EventLog
+from cockpit.mirror import Mirror
 from cockpit.runs import Run
 from cockpit.telemetry import ConsoleTail, Telemetry
+from cockpit.trackers import wanted_trackers
 from gpt.commands import Command
 from gpt.config import Profile
 from gpt.events import Event, Failed, LedgerUpdated, LogLine, RunStarted, StateChanged
@@ -44,6 +46,7 @@ class LocalLink:
         self._resume, self._attended, self._ranks = resume, attended, ranks
         self._log = EventLog(run.events_path)
         self._events: collections.deque[Event] = collections.deque()
+        self._mirrors = [Mirror(name, make, self._emit) for name, make in wanted_trackers(run, profile).items()]
         self._early: list[Command] = []
         self._guard = threading.RLock()  # a signal's handler may send while its own thread does
         self._trainer = None
@@ -87,14 +90,18 @@ class LocalLink:
         return self._ended.wait(timeout)
 
     def close(self) -> None:
-        """Makes the log durable. To be called once the trainer has ended."""
+        """Ends the mirrors and makes the log durable. To be called once the trainer has ended."""
         if self._started:
             self._meters.join(timeout=2 * METER_SECONDS)
+        for mirror in self._mirrors:
+            mirror.close()
         self._log.close()
 
     def _emit(self, event: Event) -> None:
         self._log.append(event)
         self._events.append(event)
+        for mirror in self._mirrors:
+            mirror.take(event)
         if isinstance(event, RunStarted) and event.device_uuid:
             self._telemetry.watch_gpu(event.device_uuid)
         elif isinstance(event, Failed):
