@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from cockpit import __version__
+from cockpit.commands_export import export
 from cockpit.sanitize import clean_line
 from gpt.errors import UserError
 from gpt.ranks import launched_rank, launched_ranks
@@ -23,7 +24,8 @@ app = App(
     name="gpt-cockpit",
     help="Trains a small GPT on this machine and puts its pilot in front of it.",
     usage="Usage: gpt-cockpit PROFILE [OPTIONS]\n       gpt-cockpit runs [--json]\n"
-    "       gpt-cockpit bench PROFILE [--baseline] [--screen] [--json]\n",
+    "       gpt-cockpit bench PROFILE [--baseline] [--screen] [--json]\n"
+    "       gpt-cockpit export RUN --to FORM --out PATH\n",
     version=__version__,
     help_flags=["--help", "-h"],
     help_formatter="plain",
@@ -33,6 +35,8 @@ app = App(
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative=(), show_default=False),
 )
+
+app.command(export)
 
 RunsDir = Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)]
 

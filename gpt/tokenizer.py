@@ -246,12 +246,30 @@ _GPT2_FILES = {
 }
 
 
+def gpt2_files() -> tuple[bytes, bytes]:
+    """GPT-2's `vocab.json` and `merges.txt`, as Hugging Face calls what OpenAI calls encoder.json and vocab.bpe.
+
+    Raises DataError where they are neither on this machine nor to be fetched.
+    """
+    _load_gpt2()  # brings them into tiktoken's cache
+    cache = _tiktoken_cache()
+    try:
+        vocab, merges = ((cache / _GPT2_FILES[name][0]).read_bytes() for name in ("encoder.json", "vocab.bpe"))
+    except OSError as error:
+        raise DataError(f"GPT-2's vocabulary is not in {cache} ({error.strerror}); start the program anew") from None
+    return vocab, merges
+
+
+def _tiktoken_cache() -> Path:
+    folder = os.environ.get("TIKTOKEN_CACHE_DIR") or os.environ.get("DATA_GYM_CACHE_DIR")
+    return Path(folder) if folder else cache_folder() / "tiktoken"
+
+
 def _load_gpt2() -> tiktoken.Encoding:
     """tiktoken's GPT-2 encoding, from its cache, else the `offline` extra's files, else the network."""
     import tiktoken
 
-    folder = os.environ.get("TIKTOKEN_CACHE_DIR") or os.environ.get("DATA_GYM_CACHE_DIR")
-    cache = Path(folder) if folder else cache_folder() / "tiktoken"
+    cache = _tiktoken_cache()
     before = os.environ.get("TIKTOKEN_CACHE_DIR")
     os.environ["TIKTOKEN_CACHE_DIR"] = str(cache)  # tiktoken takes its cache's place from nowhere else
     try:

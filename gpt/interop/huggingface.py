@@ -18,7 +18,7 @@ HUB_NAMES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
 """OpenAI's released sizes, by their names on the Hugging Face Hub."""
 
 _HUB_FILES = ["config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*.json", "vocab.json", "merges.txt"]
-_TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
+TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 """Hugging Face keeps GPT-2's linear weights as OpenAI released them, (in, out); torch's Linear is (out, in)."""
 
 _SAME_MATHEMATICS: dict[str, tuple[Any, ...]] = {
@@ -62,7 +62,7 @@ def load_gpt2(source: str, config: ModelConfig) -> tuple[dict[str, Tensor], int]
         tensor = tensors[name].float()
         if tuple(tensor.shape) != shape:
             raise CheckpointError(f"{folder}: {name} is {tuple(tensor.shape)}, its config.json promises {shape}")
-        weights[f"transformer.{name}"] = tensor.t().contiguous() if name.endswith(_TRANSPOSED) else tensor
+        weights[f"transformer.{name}"] = tensor.t().contiguous() if name.endswith(TRANSPOSED) else tensor
     positions, embedding = weights["transformer.wpe.weight"], weights["transformer.wte.weight"]
     weights["transformer.wpe.weight"] = positions[: config.block_size].clone()
     if vocab_size > len(embedding):

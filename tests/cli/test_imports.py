@@ -24,6 +24,8 @@ def imported_by(code: str) -> set[str]:
         "gpt.errors", "gpt.strict", "gpt.guard", "gpt.noise", "gpt.memory", "cockpit.cli", "cockpit.profile",
         "cockpit.source", "cockpit.runs",
         "cockpit.eventlog", "cockpit.state", "cockpit.headless", "cockpit.listing",
+        "cockpit.commands_export", "cockpit.export", "cockpit.card", "cockpit.curves", "cockpit.trackers",
+        "cockpit.mirror",
     ],
 )  # fmt: skip
 def test_a_light_module_imports_neither_torch_nor_textual(module: str) -> None:
@@ -41,7 +43,9 @@ def test_the_engine_runs_without_the_screen(module: str) -> None:
     assert not {name.split(".")[0] for name in loaded}.intersection({"cockpit", "textual", "rich"})
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], [], ["runs", "--help"], ["no such profile"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], [], ["runs", "--help"], ["export", "--help"], ["no such profile"]]
+)
 def test_answers_that_train_nothing_import_nothing_heavy(arguments: list[str]) -> None:
     code = f"from cockpit.cli import main\ntry:\n    main({arguments!r})\nexcept SystemExit:\n    pass"
     assert not imported_by(code).intersection((*HEAVY, "numpy"))
