@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from cockpit import __version__
+from cockpit import __version__, commands_eval, commands_sample
 from cockpit.commands_export import export
 from cockpit.sanitize import clean_line
 from gpt.errors import UserError
@@ -25,7 +25,9 @@ app = App(
     help="Trains a small GPT on this machine and puts its pilot in front of it.",
     usage="Usage: gpt-cockpit PROFILE [OPTIONS]\n       gpt-cockpit runs [--json]\n"
     "       gpt-cockpit bench PROFILE [--baseline] [--screen] [--json]\n"
-    "       gpt-cockpit export RUN --to FORM --out PATH\n",
+    "       gpt-cockpit export RUN --to FORM --out PATH\n"
+    "       gpt-cockpit sample SOURCE [PROMPT] [--json]\n"
+    "       gpt-cockpit eval SOURCE [--against SOURCE …] [--json]\n",
     version=__version__,
     help_flags=["--help", "-h"],
     help_formatter="plain",
@@ -144,6 +146,10 @@ def bench(
     return 0
 
 
+app.command(commands_sample.sample)
+app.command(commands_eval.evaluate, name="eval")
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line and exits: 0, 1 for our error, 2 for the user's, 130 for an interrupt."""
     try:
@@ -170,6 +176,8 @@ def _overview() -> str:
         "  gpt-cockpit PROFILE            train, with a screen (--headless: without; --resume: go on)",
         "  gpt-cockpit PROFILE --set train.max_steps=100",
         "  gpt-cockpit runs               what has been trained here",
+        "  gpt-cockpit sample RUN         let it continue a prompt",
+        "  gpt-cockpit eval RUN           its loss, perplexity and bits per byte; --against others",
         "  gpt-cockpit --help             all options",
         "",
     ]

@@ -15,6 +15,9 @@ from msgspec import Meta
 from gpt.errors import ProfileError
 from gpt.strict import find_mistake, unknown
 
+HUB_NAMES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
+"""OpenAI's released sizes, by their names on the Hugging Face Hub."""
+
 PositiveInt = Annotated[int, Meta(ge=1)]
 NaturalInt = Annotated[int, Meta(ge=0)]
 PositiveFloat = Annotated[float, Meta(gt=0)]

@@ -11,11 +11,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from gpt.config import ModelConfig, as_toml
+from gpt.config import HUB_NAMES, ModelConfig, as_toml
 from gpt.errors import CheckpointError
-
-HUB_NAMES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
-"""OpenAI's released sizes, by their names on the Hugging Face Hub."""
 
 _HUB_FILES = ["config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*.json", "vocab.json", "merges.txt"]
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
@@ -45,7 +42,7 @@ def load_gpt2(source: str, config: ModelConfig) -> tuple[dict[str, Tensor], int]
     Raises:
         CheckpointError: missing, damaged, not GPT-2, or of another shape, with every field that differs.
     """
-    folder = _folder(source)
+    folder = local_folder(source)
     theirs = read_config(folder)
     vocab_size = config.vocab_size or theirs["vocab_size"]
     _check_shape(source, theirs, config, vocab_size)
@@ -177,17 +174,17 @@ def _tensor_files(folder: Path) -> list[Path]:
     raise CheckpointError(f"{folder}: holds no model.safetensors; a Hugging Face folder has one beside config.json")
 
 
-def _folder(source: str) -> Path:
-    """The local folder of `source`, downloaded where it is one of HUB_NAMES."""
+def local_folder(source: str) -> Path:
+    """The local folder of `source`, downloaded where it is one of HUB_NAMES. Raises CheckpointError."""
     local = Path(source).expanduser()
     if local.is_dir():
         return local
     if source not in HUB_NAMES:
         raise CheckpointError(
-            f"model.init_from {source!r} is neither a folder nor one of {', '.join(HUB_NAMES)}; "
+            f"{source!r} is neither a folder nor one of {', '.join(HUB_NAMES)}; "
             "give the folder that holds config.json and model.safetensors"
         )
-    by_hand = "or bring a folder with its config.json and model.safetensors and set model.init_from to its path"
+    by_hand = "or bring a folder with its config.json and model.safetensors and give its path instead of the name"
     try:
         from huggingface_hub import snapshot_download
     except ImportError:

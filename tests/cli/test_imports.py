@@ -26,6 +26,7 @@ def imported_by(code: str) -> set[str]:
         "cockpit.eventlog", "cockpit.state", "cockpit.headless", "cockpit.listing",
         "cockpit.commands_export", "cockpit.export", "cockpit.card", "cockpit.curves", "cockpit.trackers",
         "cockpit.mirror",
+        "cockpit.locate", "cockpit.commands_sample", "cockpit.commands_eval",
     ],
 )  # fmt: skip
 def test_a_light_module_imports_neither_torch_nor_textual(module: str) -> None:
@@ -44,7 +45,11 @@ def test_the_engine_runs_without_the_screen(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], [], ["runs", "--help"], ["export", "--help"], ["no such profile"]]
+    "arguments",
+    [
+        ["--help"], ["--version"], [], ["runs", "--help"], ["export", "--help"], ["eval", "--help"], ["eval", "none"],
+        ["no such profile"],
+    ],  # fmt: skip
 )
 def test_answers_that_train_nothing_import_nothing_heavy(arguments: list[str]) -> None:
     code = f"from cockpit.cli import main\ntry:\n    main({arguments!r})\nexcept SystemExit:\n    pass"

@@ -1,0 +1,142 @@
+"""The tokenizer that lies in a Hugging Face folder. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpt.errors import DataError
+from gpt.tokenizer import Errors, Gpt2Tokenizer, Tokenizer
+
+
+def tokenizer_of(folder: Path, vocab_size: int) -> Tokenizer:
+    """The tokenizer of a Hugging Face GPT-2 folder whose embedding has `vocab_size` rows.
+
+    It is GPT-2's own where the folder's files say so, or, for a vocabulary of that size, where there are none. Raises
+    DataError where none can be had, or where it has more tokens than the model.
+    """
+    gpt2 = Gpt2Tokenizer()
+    if not _files(folder):
+        if vocab_size < gpt2.vocab_size:
+            raise DataError(
+                f"{folder}: holds no tokenizer.json, and its vocabulary of {vocab_size:,} is not GPT-2's; "
+                "save the tokenizer beside the model with save_pretrained"
+            )
+        return gpt2
+    found = HuggingFaceTokenizer(folder)
+    if found.vocab_size > vocab_size:
+        raise DataError(
+            f"{folder}: its tokenizer has {found.vocab_size:,} tokens, its model knows {vocab_size:,}; copy both again"
+        )
+    return gpt2 if found.vocab_size == gpt2.vocab_size and found.is_same_as(gpt2) else found
+
+
+class HuggingFaceTokenizer:
+    """Byte-level byte pairs as Hugging Face's tokenizers library reads them, of any vocabulary.
+
+    Args:
+        folder: with `tokenizer.json`, or `vocab.json` and `merges.txt`.
+
+    Raises DataError where they cannot be read, or are of another kind: what bytes a token stands for must be known.
+    """
+
+    name = "huggingface"
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            import tokenizers
+            from tokenizers import decoders, models, pre_tokenizers
+        except ImportError:
+            raise DataError(
+                f"{folder}: its tokenizer needs the package tokenizers; pip install 'gpt-cockpit[hf]'"
+            ) from None
+        self.folder = folder
+        files = _files(folder)
+        try:
+            if len(files) == 1:
+                self._tokenizer = tokenizers.Tokenizer.from_file(str(files[0]))
+            else:
+                self._tokenizer = tokenizers.Tokenizer(models.BPE.from_file(*map(str, files)))
+                self._tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+                self._tokenizer.decoder = decoders.ByteLevel()
+            kind = json.loads(self._tokenizer.to_str())
+        except Exception as error:  # the library raises plain Exceptions
+            raise DataError(f"{folder}: its tokenizer cannot be read ({error}); copy it again") from None
+        if (kind.get("decoder") or {}).get("type") != "ByteLevel" or kind["model"]["type"] != "BPE":
+            raise DataError(f"{folder}: its tokenizer is not byte-level BPE, as GPT-2's is; no other kind can be used")
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._tokenizer.encode_special_tokens = True  # a special token's name in a text is text like any other
+        self.vocab_size = max(self._tokenizer.get_vocab().values(), default=-1) + 1
+        self._special = frozenset(
+            number for number, token in self._tokenizer.get_added_tokens_decoder().items() if token.special
+        )
+        ends = [self._tokenizer.token_to_id(name) for name in ("<|endoftext|>", "</s>")]
+        self.end_of_text: int | None = next((end for end in ends if end in self._special), None)
+
+    def encode(self, text: str, errors: Errors = "strict") -> np.ndarray:
+        """Ids of a text, (n,) uint16, or uint32 where the vocabulary is larger. Knows every character."""
+        text = text.encode("utf-8", errors="replace").decode()  # it refuses half surrogate pairs
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return np.array(ids, dtype=np.uint16 if self.vocab_size <= 2**16 else np.uint32)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of ids."""
+        return b"".join(self.token_bytes(int(token)) for token in ids).decode("utf-8", errors="replace")
+
+    def token_bytes(self, token: int) -> bytes:
+        """Bytes of one id; a special one is spelled as its name."""
+        return self._bytes[token] if 0 <= token < self.vocab_size else "\N{REPLACEMENT CHARACTER}".encode()
+
+    def byte_lengths(self) -> np.ndarray:
+        """Bytes behind each id, (vocab_size,) int64; 0 for special ones."""
+        return np.array(
+            [0 if token in self._special else len(text) for token, text in enumerate(self._bytes)], dtype=np.int64
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that are equal for equal tokenizers."""
+        return {"name": self.name, "tokenizer.json": json.loads(self._tokenizer.to_str())}
+
+    def is_same_as(self, other: Tokenizer) -> bool:
+        """Whether each id stands for the same bytes there: byte pairs are merged in the order of their ids."""
+        try:
+            return all(self.token_bytes(token) == other.token_bytes(token) for token in range(self.vocab_size))
+        except DataError:  # its vocabulary is not at hand
+            return False
+
+    @cached_property
+    def _bytes(self) -> list[bytes]:
+        """Bytes of every id. Byte-level vocabularies spell each byte as a printable character."""
+        spelled = {token: name for name, token in self._tokenizer.get_vocab().items()}
+        plain = self._tokenizer.get_added_tokens_decoder()
+        texts = []
+        for token in range(self.vocab_size):
+            name = spelled.get(token, "")
+            is_spelled = token not in plain and all(char in _BYTES for char in name)
+            texts.append(bytes(_BYTES[char] for char in name) if is_spelled else name.encode("utf-8", "replace"))
+        return texts
+
+
+def _spellings() -> dict[str, int]:
+    """The byte behind each character of a byte-level vocabulary: printable Latin-1 characters stand for themselves,
+    the other bytes, in order, for the characters from U+0100 on (GPT-2's encoder.py, bytes_to_unicode)."""
+    itself = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in itself]
+    return {chr(byte): byte for byte in itself} | {chr(0x100 + place): byte for place, byte in enumerate(others)}
+
+
+_BYTES = _spellings()
+
+
+def _files(folder: Path) -> list[Path]:
+    """`tokenizer.json`, or else `vocab.json` and `merges.txt`, where they are there."""
+    whole, parts = folder / "tokenizer.json", [folder / "vocab.json", folder / "merges.txt"]
+    if whole.is_file():
+        return [whole]
+    return parts if all(part.is_file() for part in parts) else []

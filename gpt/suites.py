@@ -1,0 +1,79 @@
+"""Known suites of tasks, run by lm-evaluation-harness on a model as Hugging Face's transformers reads it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpt.errors import DataError
+from gpt.interop.huggingface import local_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TASKS = {"hellaswag": "hellaswag", "lambada": "lambada_openai", "wikitext": "wikitext"}
+"""The harness's task for each suite."""
+
+
+def run_suites(place: str, name: str, suites: Sequence[str], *, device: str | None = None) -> list[dict[str, Any]]:
+    """What the harness finds: `source, suite, metric, value, stderr` for each metric, stderr None where it gives none.
+
+    Args:
+        place: as gpt.source.load takes it.
+        suites: keys of TASKS.
+        device: as [train] device; None: the harness's choice.
+
+    Raises DataError where the harness is not installed, or where it fails: its tasks are downloaded.
+    """
+    try:
+        from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise DataError(
+            "--suite needs the package lm-eval (lm-evaluation-harness); pip install 'gpt-cockpit[eval]'"
+        ) from None
+    with huggingface_folder(place) as folder:
+        try:
+            found = simple_evaluate(
+                model="hf", model_args={"pretrained": str(folder)}, tasks=[TASKS[suite] for suite in suites],
+                device=None if device == "auto" else device, log_samples=False,
+            )  # fmt: skip
+        except Exception as error:  # its network libraries' errors have no common base
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise DataError(
+                f"lm-evaluation-harness could not run {', '.join(suites)} on {name} ({reason}); "
+                "it downloads its texts from huggingface.co the first time: try again with a network"
+            ) from None
+    return [
+        {"source": name, "suite": suite, "metric": metric, "value": value, "stderr": stderr}
+        for suite in suites
+        for metric, value, stderr in _metrics(found["results"][TASKS[suite]])
+    ]
+
+
+@contextmanager
+def huggingface_folder(place: str) -> Iterator[Path]:
+    """A Hugging Face folder of the model at a place: its own, or one made for as long as the block runs."""
+    if not (Path(place).expanduser() / "state.json").is_file():
+        yield local_folder(place)
+        return
+    with tempfile.TemporaryDirectory(prefix="gpt-cockpit-") as folder:
+        _export(Path(place).expanduser(), Path(folder))
+        yield Path(folder)
+
+
+def _export(checkpoint: Path, folder: Path) -> None:
+    raise DataError(f"{checkpoint} is not a Hugging Face folder, which --suite needs; export it first")
+
+
+def _metrics(results: dict[str, Any]) -> list[tuple[str, float, float | None]]:
+    """(metric, value, standard error) of one task. Its keys are `acc,none` and `acc_stderr,none`, filter last."""
+    numbers = {key: value for key, value in results.items() if isinstance(value, int | float) and "," in key}
+    found = []
+    for key, value in numbers.items():
+        metric, _, chosen = key.partition(",")
+        if not metric.endswith("_stderr"):
+            found.append((metric, float(value), numbers.get(f"{metric}_stderr,{chosen}")))
+    return found
