@@ -6,7 +6,6 @@ import json as jsonlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -78,18 +77,20 @@ def evaluate(
 def as_table(scores: Sequence[Score]) -> str:
     """The scores as aligned columns, one model a row, and what of them compares."""
     rows = [("source", "step", "tokenizer", "parameters", "context", "tokens", "loss", "perplexity", "bits/byte")]
-    rows += [
-        (
-            clean_line(each.source), fmt.number(each.step), each.tokenizer, " ".join(fmt.count(each.parameters)).strip(),
-            fmt.number(each.block_size), fmt.number(each.tokens), _with_error(each.loss, each.loss_stderr),
-            _with_error(each.perplexity, each.perplexity_stderr), _with_error(each.bpb, each.bpb_stderr),
-        )
-        for each in scores
-    ]  # fmt: skip
+    rows += [_cells(each) for each in scores]
     lines = [f"data: {clean_line(scores[0].data)}; loss in nats per token, ± one standard error", "", *_aligned(rows)]
     if len({each.tokenizer_sha256 for each in scores}) > 1:
         lines += ["", ONLY_BPB]
     return "\n".join(lines)
+
+
+def _cells(score: Score) -> tuple[str, ...]:
+    return (
+        clean_line(score.source), fmt.number(score.step), score.tokenizer,
+        " ".join(fmt.count(score.parameters)).strip(), fmt.number(score.block_size), fmt.number(score.tokens),
+        _with_error(score.loss, score.loss_stderr), _with_error(score.perplexity, score.perplexity_stderr),
+        _with_error(score.bpb, score.bpb_stderr),
+    )  # fmt: skip
 
 
 def _score(

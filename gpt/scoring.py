@@ -7,6 +7,7 @@ predict. Bits per byte of the same text compare.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import time
@@ -28,6 +29,8 @@ from gpt.tokens import Tokens
 
 MOST_WINDOWS = 64
 """Windows read together at most, where no profile says fewer."""
+LEAST_BATCHES = 8
+"""Of a text that is long enough: their spread is what the standard error comes from."""
 _MOST_LOGITS = {"cuda": 2**30}
 _MOST_LOGITS_ELSEWHERE = 2**27
 """Logits in memory at once, a few times, 4 bytes each: a run's micro-batch may be one for a larger machine."""
@@ -77,7 +80,7 @@ class Corpus:
         end = getattr(self.tokenizer, "end_of_text", None)
         ends = np.flatnonzero(ids == end) if end is not None else np.empty(0, np.int64)
         bounds = [0, *(ends + 1).tolist(), len(ids) + 1]
-        pieces = [ids[first : after - 1] for first, after in zip(bounds, bounds[1:], strict=False)]
+        pieces = [ids[first : after - 1] for first, after in itertools.pairwise(bounds)]
         return [_decode(piece, self.tokenizer) for piece in pieces if len(piece)]
 
 
@@ -153,9 +156,9 @@ def score(source: Source, corpus: Corpus, progress: Callable[[float], None] = la
     if len(tokens) < 2:
         raise DataError(f"{corpus.name}: {len(tokens)} tokens of {source.name}; at least 2 are needed to predict one")
     block_size = min(source.block_size, len(tokens) - 1)
-    batch_size = _batch_size(source, block_size)
-    batches = len(whole_split(len(tokens), block_size, batch_size)[0]) // batch_size
-    done = 0
+    windows = len(whole_split(len(tokens), block_size, 1)[0])
+    batch_size = _batch_size(source, windows, block_size)
+    batches, done = -(-windows // batch_size), 0
 
     def count() -> bool:
         nonlocal done
@@ -183,11 +186,11 @@ def score(source: Source, corpus: Corpus, progress: Callable[[float], None] = la
     )  # fmt: skip
 
 
-def _batch_size(source: Source, block_size: int) -> int:
-    """As in training, where it is not too much for this machine."""
+def _batch_size(source: Source, windows: int, block_size: int) -> int:
+    """As in training, where it is not too much for this machine, and leaves batches to estimate an error from."""
     wanted = source.profile.train.micro_batch_size if source.profile else MOST_WINDOWS
-    most = _MOST_LOGITS.get(source.device.type, _MOST_LOGITS_ELSEWHERE)
-    return max(1, min(wanted, most // (block_size * source.model.vocab_size)))
+    most = _MOST_LOGITS.get(source.device.type, _MOST_LOGITS_ELSEWHERE) // (block_size * source.model.vocab_size)
+    return max(1, min(wanted, most, -(-windows // LEAST_BATCHES)))
 
 
 def _product(a: float | None, b: float | None) -> float | None:
