@@ -188,7 +188,8 @@ def score(source: Source, corpus: Corpus, progress: Callable[[float], None] = la
 
 def _batch_size(source: Source, windows: int, block_size: int) -> int:
     """As in training, where it is not too much for this machine, and leaves batches to estimate an error from."""
-    wanted = source.profile.train.micro_batch_size if source.profile else MOST_WINDOWS
+    asked = source.profile.train.micro_batch_size if source.profile else "auto"
+    wanted = asked if isinstance(asked, int) else MOST_WINDOWS
     most = _MOST_LOGITS.get(source.device.type, _MOST_LOGITS_ELSEWHERE) // (block_size * source.model.vocab_size)
     return max(1, min(wanted, most, -(-windows // LEAST_BATCHES)))
 

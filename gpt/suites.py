@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 TASKS = {"hellaswag": "hellaswag", "lambada": "lambada_openai", "wikitext": "wikitext"}
 """The harness's task for each suite."""
 
+BATCH_SIZE = 8
+"""Texts read together."""
+
 
 def run_suites(place: str, name: str, suites: Sequence[str], *, device: str | None = None) -> list[dict[str, Any]]:
     """What the harness finds: `source, suite, metric, value, stderr` for each metric, stderr None where it gives none.
@@ -38,7 +41,7 @@ def run_suites(place: str, name: str, suites: Sequence[str], *, device: str | No
         try:
             found = simple_evaluate(
                 model="hf", model_args={"pretrained": str(folder)}, tasks=[TASKS[suite] for suite in suites],
-                device=None if device == "auto" else device, log_samples=False,
+                batch_size=BATCH_SIZE, device=None if device == "auto" else device, log_samples=False,
             )  # fmt: skip
         except Exception as error:  # its network libraries' errors have no common base
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -65,7 +68,15 @@ def huggingface_folder(place: str) -> Iterator[Path]:
 
 
 def _export(checkpoint: Path, folder: Path) -> None:
-    raise DataError(f"{checkpoint} is not a Hugging Face folder, which --suite needs; export it first")
+    """Writes a checkpoint as a Hugging Face folder. Raises CheckpointError where it is no GPT-2."""
+    try:
+        from gpt.interop.huggingface_out import (  # pyright: ignore[reportMissingImports]
+            write_huggingface,
+        )
+        from gpt.interop.trained import read_trained  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise DataError(f"{checkpoint} is not a Hugging Face folder, which --suite needs") from None
+    write_huggingface(read_trained(checkpoint), folder)
 
 
 def _metrics(results: dict[str, Any]) -> list[tuple[str, float, float | None]]:

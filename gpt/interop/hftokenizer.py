@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from gpt.errors import DataError
-from gpt.tokenizer import Errors, Gpt2Tokenizer, Tokenizer
+from gpt.tokenizer import ByteTokenizer, CharTokenizer, Errors, Gpt2Tokenizer, Tokenizer
 
 
 def tokenizer_of(folder: Path, vocab_size: int) -> Tokenizer:
     """The tokenizer of a Hugging Face GPT-2 folder whose embedding has `vocab_size` rows.
 
-    It is GPT-2's own where the folder's files say so, or, for a vocabulary of that size, where there are none. Raises
-    DataError where none can be had, or where it has more tokens than the model.
+    It is one of gpt.tokenizer's where the folder's files say the same: characters, bytes, or GPT-2's, which is also
+    meant where a vocabulary of that size has no files. Raises DataError where none can be had, or where it has more
+    tokens than the model.
     """
     gpt2 = Gpt2Tokenizer()
     if not _files(folder):
@@ -28,12 +29,14 @@ def tokenizer_of(folder: Path, vocab_size: int) -> Tokenizer:
                 "save the tokenizer beside the model with save_pretrained"
             )
         return gpt2
-    found = HuggingFaceTokenizer(folder)
+    found = _characters(folder) or HuggingFaceTokenizer(folder)
     if found.vocab_size > vocab_size:
         raise DataError(
             f"{folder}: its tokenizer has {found.vocab_size:,} tokens, its model knows {vocab_size:,}; copy both again"
         )
-    return gpt2 if found.vocab_size == gpt2.vocab_size and found.is_same_as(gpt2) else found
+    if isinstance(found, HuggingFaceTokenizer):
+        return next((known for known in (gpt2, ByteTokenizer()) if found.is_same_as(known)), found)
+    return found
 
 
 class HuggingFaceTokenizer:
@@ -106,7 +109,9 @@ class HuggingFaceTokenizer:
     def is_same_as(self, other: Tokenizer) -> bool:
         """Whether each id stands for the same bytes there: byte pairs are merged in the order of their ids."""
         try:
-            return all(self.token_bytes(token) == other.token_bytes(token) for token in range(self.vocab_size))
+            return self.vocab_size == other.vocab_size and all(
+                self.token_bytes(token) == other.token_bytes(token) for token in range(self.vocab_size)
+            )
         except DataError:  # its vocabulary is not at hand
             return False
 
@@ -132,6 +137,21 @@ def _spellings() -> dict[str, int]:
 
 
 _BYTES = _spellings()
+
+
+def _characters(folder: Path) -> CharTokenizer | None:
+    """A character tokenizer where `tokenizer.json` is byte pairs that are no bytes and are never joined."""
+    try:
+        kind = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        model, around = kind["model"], [kind.get(key) for key in ("pre_tokenizer", "normalizer", "post_processor")]
+        chars = sorted(model["vocab"], key=model["vocab"].__getitem__)
+        is_plain = model["type"] == "BPE" and not model["merges"] and not any(around)
+        ids = [model["vocab"][char] for char in chars]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if not is_plain or ids != list(range(len(chars))) or any(len(char) != 1 for char in chars):
+        return None
+    return CharTokenizer("".join(chars))
 
 
 def _files(folder: Path) -> list[Path]:
