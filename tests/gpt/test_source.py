@@ -71,8 +71,9 @@ def test_a_run_trained_on_another_machine_is_loaded_on_what_is_here(tiny: Tiny, 
     run(tiny(train__max_steps=1))
     folder = tmp_path / "run" / "checkpoints" / "step-00000001"
     state = checkpoint.verify(folder)
-    state["profile"]["train"] |= {"device": "cuda:77", "dtype": "bfloat16"}
+    state["profile"]["train"] |= {"device": "cuda:77", "dtype": "float16"}
     assert load(str(folder), state=state).profile
+    assert load(str(folder), state=state, device="cpu").device.type == "cpu", "where no float16 is"
     with pytest.raises(DeviceError, match="cuda:88"):
         load(str(folder), state=state, device="cuda:88")
     with pytest.raises(DeviceError, match="int3"):
