@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt.errors import DataError
-from gpt.interop.huggingface import local_folder
+from gpt.interop.hftokenizer import tokenizer_of
+from gpt.interop.huggingface import local_folder, read_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,14 +41,14 @@ def run_suites(place: str, name: str, suites: Sequence[str], *, device: str | No
     with huggingface_folder(place) as folder:
         try:
             found = simple_evaluate(
-                model="hf", model_args={"pretrained": str(folder)}, tasks=[TASKS[suite] for suite in suites],
+                model="hf", model_args=_arguments(folder), tasks=[TASKS[suite] for suite in suites],
                 batch_size=BATCH_SIZE, device=None if device == "auto" else device, log_samples=False,
             )  # fmt: skip
         except Exception as error:  # its network libraries' errors have no common base
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise DataError(
                 f"lm-evaluation-harness could not run {', '.join(suites)} on {name} ({reason}); "
-                "it downloads its texts from huggingface.co the first time: try again with a network"
+                "where its texts could not be downloaded from huggingface.co, try again with a network"
             ) from None
     return [
         {"source": name, "suite": suite, "metric": metric, "value": value, "stderr": stderr}
@@ -77,6 +78,16 @@ def _export(checkpoint: Path, folder: Path) -> None:
     except ImportError:
         raise DataError(f"{checkpoint} is not a Hugging Face folder, which --suite needs") from None
     write_huggingface(read_trained(checkpoint), folder)
+
+
+def _arguments(folder: Path) -> dict[str, Any]:
+    """What the harness's `hf` model is made of. It puts the end of a text before each; where there is none, a line end
+    is what a text begins after."""
+    arguments: dict[str, Any] = {"pretrained": str(folder)}
+    tokenizer = tokenizer_of(folder, read_config(folder)["vocab_size"])
+    if getattr(tokenizer, "end_of_text", None) is None:
+        arguments["prefix_token_id"] = int(tokenizer.encode("\n", errors="replace")[0])
+    return arguments
 
 
 def _metrics(results: dict[str, Any]) -> list[tuple[str, float, float | None]]:

@@ -295,6 +295,13 @@ def test_a_small_vocabulary_without_its_tokenizer_is_refused(tmp_path: Path) -> 
 # -- lm-evaluation-harness ---------------------------------------------------------------------------------------------
 
 
+def described(folder: Path, vocab_size: int) -> str:
+    """A folder with nothing but a config.json."""
+    shape = {"n_layer": 1, "n_head": 1, "n_embd": 8, "n_positions": 8, "vocab_size": vocab_size}
+    (folder / "config.json").write_text(json.dumps(shape))
+    return str(folder)
+
+
 def harness(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[dict[str, Any]]:
     """Stands in for the package; keeps what it was asked."""
     asked: list[dict[str, Any]] = []
@@ -315,7 +322,7 @@ def test_a_suite_is_run_on_the_folder_and_its_metrics_are_told(tmp_path: Path, m
     results = {"alias": "lambada_openai", "perplexity,none": 40.5, "perplexity_stderr,none": "N/A",
                "acc,none": 0.25, "acc_stderr,none": 0.01}  # fmt: skip
     asked = harness(monkeypatch, {"lambada_openai": results})
-    rows = run_suites(str(tmp_path), "mine", ["lambada"])
+    rows = run_suites(described(tmp_path, 50257), "mine", ["lambada"])
     assert asked[0]["model_args"] == {"pretrained": str(tmp_path)} and asked[0]["tasks"] == ["lambada_openai"]
     assert rows == [
         {"source": "mine", "suite": "lambada", "metric": "perplexity", "value": 40.5, "stderr": None},
@@ -323,10 +330,21 @@ def test_a_suite_is_run_on_the_folder_and_its_metrics_are_told(tmp_path: Path, m
     ]
 
 
+def test_a_suite_begins_a_text_after_a_line_end_where_no_text_has_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tokenizer.json").write_text(
+        json.dumps({"model": {"type": "BPE", "vocab": {"a": 0, "\n": 1}, "merges": []}})
+    )
+    asked = harness(monkeypatch, {"wikitext": {}})
+    assert run_suites(described(tmp_path, 2), "mine", ["wikitext"]) == []
+    assert asked[0]["model_args"]["prefix_token_id"] == 1
+
+
 def test_a_suite_without_its_package_or_a_network_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     with pytest.raises(DataError, match=r"pip install 'gpt-cockpit\[eval\]'"):
-        run_suites(str(tmp_path), "mine", ["wikitext"])
+        run_suites(described(tmp_path, 50257), "mine", ["wikitext"])
     harness(monkeypatch, ConnectionError("no hub\nand a page of advice"))
     with pytest.raises(DataError, match=r"\(no hub\).*network$"):
         run_suites(str(tmp_path), "mine", ["wikitext"])
