@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from gpt.errors import DataError
 from gpt.interop.hftokenizer import tokenizer_of
 from gpt.interop.huggingface import local_folder, read_config
+from gpt.interop.huggingface_out import write_huggingface
+from gpt.interop.trained import read_trained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +32,8 @@ def run_suites(place: str, name: str, suites: Sequence[str], *, device: str | No
         suites: keys of TASKS.
         device: as [train] device; None: the harness's choice.
 
-    Raises DataError where the harness is not installed, or where it fails: its tasks are downloaded.
+    Raises DataError where the harness is not installed, or where it fails: its tasks are downloaded. Raises
+    CheckpointError where a checkpoint is no GPT-2.
     """
     try:
         from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]
@@ -64,20 +67,8 @@ def huggingface_folder(place: str) -> Iterator[Path]:
         yield local_folder(place)
         return
     with tempfile.TemporaryDirectory(prefix="gpt-cockpit-") as folder:
-        _export(Path(place).expanduser(), Path(folder))
+        write_huggingface(read_trained(Path(place).expanduser()), Path(folder))
         yield Path(folder)
-
-
-def _export(checkpoint: Path, folder: Path) -> None:
-    """Writes a checkpoint as a Hugging Face folder. Raises CheckpointError where it is no GPT-2."""
-    try:
-        from gpt.interop.huggingface_out import (  # pyright: ignore[reportMissingImports]
-            write_huggingface,
-        )
-        from gpt.interop.trained import read_trained  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise DataError(f"{checkpoint} is not a Hugging Face folder, which --suite needs") from None
-    write_huggingface(read_trained(checkpoint), folder)
 
 
 def _arguments(folder: Path) -> dict[str, Any]:

@@ -49,8 +49,8 @@ def test_the_engine_runs_without_the_screen(module: str) -> None:
     [
         ["--help"], ["--version"], [], ["runs", "--help"], ["export", "--help"], ["eval", "--help"], ["eval", "none"],
         ["no such profile"],
-    ],  # fmt: skip
-)
+    ],
+)  # fmt: skip
 def test_answers_that_train_nothing_import_nothing_heavy(arguments: list[str]) -> None:
     code = f"from cockpit.cli import main\ntry:\n    main({arguments!r})\nexcept SystemExit:\n    pass"
     assert not imported_by(code).intersection((*HEAVY, "numpy"))

@@ -24,7 +24,7 @@ from gpt.interop.hftokenizer import HuggingFaceTokenizer, tokenizer_of
 from gpt.model import GPT
 from gpt.scoring import Corpus, own_validation, prepared, raw_text, score
 from gpt.source import Source, load
-from gpt.suites import run_suites
+from gpt.suites import huggingface_folder, run_suites
 from gpt.tokenizer import ByteTokenizer, CharTokenizer, Gpt2Tokenizer, Tokenizer
 from gpt.tokens import Tokens
 
@@ -328,6 +328,20 @@ def test_a_suite_is_run_on_the_folder_and_its_metrics_are_told(tmp_path: Path, m
         {"source": "mine", "suite": "lambada", "metric": "perplexity", "value": 40.5, "stderr": None},
         {"source": "mine", "suite": "lambada", "metric": "acc", "value": 0.25, "stderr": 0.01},
     ]
+
+
+def test_an_exported_checkpoint_is_the_same_model_that_reads_by_the_same_tokenizer(
+    tiny: Tiny, run: Run, tmp_path: Path
+) -> None:
+    run(tiny(train__max_steps=1))
+    place = str(tmp_path / "run" / "checkpoints" / "step-00000001")
+    ours = load(place)
+    corpus, _ = own_validation(ours)
+    with huggingface_folder(place) as folder:
+        theirs = load(str(folder), device="cpu", dtype="float32")
+        assert score(theirs, corpus).loss == pytest.approx(score(ours, corpus).loss, abs=1e-6)
+        assert theirs.tokenizer.to_dict() == ours.tokenizer.to_dict()
+    assert not folder.exists()
 
 
 def test_a_suite_begins_a_text_after_a_line_end_where_no_text_has_an_end(
