@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from cockpit import __version__, commands_eval, commands_sample
+from cockpit import __version__, commands_data, commands_eval, commands_sample
 from cockpit.commands_export import export
 from cockpit.sanitize import clean_line
 from gpt.errors import UserError
@@ -27,7 +27,8 @@ app = App(
     "       gpt-cockpit bench PROFILE [--baseline] [--screen] [--json]\n"
     "       gpt-cockpit export RUN --to FORM --out PATH\n"
     "       gpt-cockpit sample SOURCE [PROMPT] [--json]\n"
-    "       gpt-cockpit eval SOURCE [--against SOURCE …] [--json]\n",
+    "       gpt-cockpit eval SOURCE [--against SOURCE …] [--json]\n"
+    "       gpt-cockpit data prepare SOURCE... --out DIR\n",
     version=__version__,
     help_flags=["--help", "-h"],
     help_formatter="plain",
@@ -39,6 +40,7 @@ app = App(
 )
 
 app.command(export)
+app.command(commands_data.app)
 
 RunsDir = Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)]
 

@@ -105,7 +105,8 @@ class DataConfig(Section, frozen=True, kw_only=True):
     name: Literal["python-stdlib"] | None = None
     """A text that is on every machine: the Python standard library's own source."""
     tokenizer: Literal["byte", "char", "gpt2"] | None = None
-    """None: `char` where dir holds a meta.pkl, `gpt2` for other prepared data, `byte` for text."""
+    """None: what dir's dataset.json says, `char` where it holds a meta.pkl, `gpt2` for other prepared data, `byte` for
+    text."""
     val_fraction: Annotated[float, Meta(gt=0, le=0.5)] = 0.1
     """Share of a text kept for validation: its end, as nanoGPT does."""
     sampling: Literal["shuffle", "replacement"] = "shuffle"

@@ -8,20 +8,23 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from gpt.config import DataConfig, ModelConfig
+from gpt.dataset_file import DatasetFile, read_dataset_file
 from gpt.errors import DataError
 from gpt.interop.nanogpt import read_meta
 from gpt.order import BatchOrder, evaluation_starts
 from gpt.prepare import Progress, prepare, read_text, source_files
 from gpt.shards import open_shard, split_shards
-from gpt.tokenizer import ByteTokenizer, CharTokenizer, Gpt2Tokenizer, Tokenizer
+from gpt.tokenizer import ByteTokenizer, CharTokenizer, Gpt2Tokenizer, Tokenizer, tokenizer_from_dict
 from gpt.tokens import Tokens
 
 __all__ = ["BatchOrder", "Dataset", "Tokens", "check_source", "evaluation_starts", "open_dataset"]
 
+_SPLITS: tuple[Literal["train"], Literal["val"]] = ("train", "val")
 _CHECKED_WHOLE_BYTES = 64 * 2**20
 _DECODED_TOKENS = 4 * 2**20
 """Validation tokens whose bytes are counted, from the start of the split."""
@@ -38,7 +41,8 @@ class Dataset:
     """Hash of both splits: `sha256:…` over all tokens; `sampled-sha256:…` where a split is too large for memory, over
     its size and 64 samples of it."""
     val_bytes_per_token: float | None
-    """Mean bytes of text behind a validation token (of the first 4 M); None where the vocabulary cannot be had."""
+    """Mean bytes of text behind a validation token, as dataset.json counts them, else of the first 4 M; None where the
+    vocabulary cannot be had."""
     source: str
     """Where the tokens come from, for people."""
 
@@ -49,11 +53,12 @@ def open_dataset(data: DataConfig, model: ModelConfig, progress: Progress | None
     `progress` is called with (bytes done, bytes in all) while GPT-2's tokens are made. Raises DataError for all that is
     wrong with the data, or between it and the model.
     """
+    described: DatasetFile | None = None
     if data.dir is not None:
-        folder, tokenizer = _prepared_folder(data.dir, data)
+        folder, tokenizer, described = _prepared_folder(data.dir, data)
         vocab_size = _vocab_size(tokenizer, model)
         train, val = (
-            Tokens.open(split_shards(folder, split), vocab_size=vocab_size) for split in ("train", "val")
+            Tokens.open(_shards(folder, described, split), vocab_size=vocab_size) for split in _SPLITS
         )  # fmt: skip
     else:
         prepared = prepare(data, progress)
@@ -70,7 +75,7 @@ def open_dataset(data: DataConfig, model: ModelConfig, progress: Progress | None
         val=val,
         tokenizer=tokenizer,
         fingerprint=f"{kind}:{hashlib.sha256(' '.join(parts).encode()).hexdigest()}",
-        val_bytes_per_token=_bytes_per_token(val, tokenizer),
+        val_bytes_per_token=described.splits["val"].bytes_per_token if described else _bytes_per_token(val, tokenizer),
         source=_source(data),
     )
 
@@ -83,10 +88,10 @@ def check_source(data: DataConfig, model: ModelConfig) -> None:
     if data.dir is None:
         _check_text(data, model)
         return
-    folder, tokenizer = _prepared_folder(data.dir, data)
+    folder, tokenizer, described = _prepared_folder(data.dir, data)
     vocab_size = _vocab_size(tokenizer, model)
-    for split, name in (("training", "train"), ("validation", "val")):
-        paths = split_shards(folder, name)
+    for split, name in zip(("training", "validation"), _SPLITS, strict=True):
+        paths = _shards(folder, described, name)
         shards = [open_shard(path) for path in paths]
         _need_a_block(sum(shard.tokens for shard in shards), split, data, model)
         if sum(shard.size for shard in shards) <= _CHECKED_WHOLE_BYTES:
@@ -107,21 +112,38 @@ def _check_text(data: DataConfig, model: ModelConfig) -> None:
         _vocab_size(Gpt2Tokenizer() if data.tokenizer == "gpt2" else ByteTokenizer(), model)
 
 
-def _prepared_folder(name: str, data: DataConfig) -> tuple[Path, Tokenizer]:
-    """A folder of token files, and its tokenizer by the rules of DataConfig.tokenizer."""
+def _prepared_folder(name: str, data: DataConfig) -> tuple[Path, Tokenizer, DatasetFile | None]:
+    """A folder of token files, its tokenizer by the rules of DataConfig.tokenizer, and its dataset.json, if any."""
     folder = Path(name).expanduser()
     if not folder.is_dir():
         raise DataError(
             f"data.dir: no folder {name} (looked in {Path.cwd()}); check the path, or prepare the data first"
         )
+    if (described := read_dataset_file(folder)) is not None:
+        tokenizer = tokenizer_from_dict(described.tokenizer)
+        if data.tokenizer is not None and data.tokenizer != tokenizer.name:
+            raise DataError(
+                f"data.tokenizer is {data.tokenizer}, but {name} was prepared with {tokenizer.name}; leave it out"
+            )
+        return folder, tokenizer, described
     meta = folder / "meta.pkl"
     if data.tokenizer == "char" or (data.tokenizer is None and meta.exists()):
         if not meta.exists():
             raise DataError(
                 f"data.dir: {name} has no meta.pkl with its characters; add it or choose another data.tokenizer"
             )
-        return folder, CharTokenizer(read_meta(meta).chars)
-    return folder, ByteTokenizer() if data.tokenizer == "byte" else Gpt2Tokenizer()
+        return folder, CharTokenizer(read_meta(meta).chars), None
+    return folder, ByteTokenizer() if data.tokenizer == "byte" else Gpt2Tokenizer(), None
+
+
+def _shards(folder: Path, described: DatasetFile | None, split: Literal["train", "val"]) -> list[Path]:
+    """A split's files: those that dataset.json lists, each as long as it says, else those that are there."""
+    if described is None:
+        return split_shards(folder, split)
+    for path, entry in zip(described.paths(folder, split), described.splits[split].shards, strict=True):
+        if (found := open_shard(path).tokens) != entry.tokens:
+            raise DataError(f"{path}: {found:,} tokens, but dataset.json says {entry.tokens:,}; copy the file again")
+    return described.paths(folder, split)
 
 
 def _vocab_size(tokenizer: Tokenizer, model: ModelConfig) -> int:

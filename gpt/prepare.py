@@ -63,7 +63,7 @@ def text_files(source: str | list[str]) -> list[Path]:
 def _matches(item: str) -> list[Path]:
     path = Path(item).expanduser()
     if path.is_dir():
-        files = [file for file in _walk(path) if _is_text(file)]
+        files = [file for file in walk(path) if is_text(file)]
         if not files:
             raise DataError(
                 f"data.input: no text files in the folder {item}; name a folder, file or glob that has some"
@@ -76,21 +76,21 @@ def _matches(item: str) -> list[Path]:
     if not files:
         raise DataError(f"data.input: no file matches {item} (looked in {Path.cwd()}); check the path")
     for file in files:
-        if not _is_text(file):
+        if not is_text(file):
             raise DataError(
                 f"data.input: {file} is not UTF-8 text (it holds NUL bytes); prepared tokens are given by data.dir"
             )
     return files
 
 
-def _walk(folder: Path, left_out: frozenset[str] = frozenset()) -> Iterator[Path]:
+def walk(folder: Path, left_out: frozenset[str] = frozenset()) -> Iterator[Path]:
     """All files under a folder, hidden ones aside. Links to folders are not followed, so that it always ends."""
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".") and name not in left_out]
         yield from (Path(parent, name) for name in names if not name.startswith("."))
 
 
-def _is_text(path: Path) -> bool:
+def is_text(path: Path) -> bool:
     """Whether a file can be text: a regular file without a NUL byte near its start, the test git and grep use."""
     if not path.is_file():
         return False
@@ -106,7 +106,7 @@ def python_stdlib_files() -> list[Path]:
     root = Path(sysconfig.get_path("stdlib"))
     files = [
         path
-        for path in _walk(root, _STDLIB_LEFT_OUT)
+        for path in walk(root, _STDLIB_LEFT_OUT)
         if path.suffix == ".py" and not path.name.startswith("_sysconfigdata") and path.is_file()
     ]
     if not files:

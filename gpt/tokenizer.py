@@ -171,7 +171,10 @@ class Gpt2Tokenizer:
 
     def encode(self, text: str, errors: Errors = "strict") -> np.ndarray:
         """Ids of a text, (n,) uint16. Knows every character; `<|endoftext|>` in it is text like any other."""
-        return np.array(self._encoding.encode_ordinary(text), dtype=np.uint16)
+        try:  # without a Python list in between
+            return self._encoding.encode_to_numpy(text, disallowed_special=()).astype(np.uint16)
+        except UnicodeEncodeError:  # half a surrogate pair, which only the other call replaces
+            return np.array(self._encoding.encode_ordinary(text), dtype=np.uint16)
 
     def encode_batch(self, texts: list[str], threads: int) -> list[np.ndarray]:
         """Ids of several texts, encoded on several threads outside the GIL."""
