@@ -35,7 +35,7 @@ def prepare(
     tokenizer: Annotated[str, Parameter(help="gpt2, byte or char.", show_default=True)] = "gpt2",
     val: Annotated[str, Parameter(help="Share of the documents kept for validation.", show_default=True)] = "0.0005",
     tokens: Annotated[str | None, Parameter(help="Stop after so many training tokens: 10B, 50M.")] = None,
-    format: Annotated[  # noqa: A002
+    format: Annotated[
         Literal["llm.c", "raw"],
         Parameter(help="Shards with llm.c's header, or nanoGPT's train.bin and val.bin.", show_default=True),
     ] = "llm.c",
@@ -122,8 +122,7 @@ def _progress(first: Done, done: Done, seconds: float) -> str:
 
 def _summary(dataset: DatasetFile, out: Path) -> str:
     lines = [f"{clean_line(dataset.source)} as {dataset.tokenizer.get('name')} tokens in {clean_line(str(out))}"]
-    for split, name in (("train", "training"), ("val", "validation")):
-        entry = dataset.splits[split]
+    for entry, name in ((dataset.splits["train"], "training"), (dataset.splits["val"], "validation")):
         files = f"{len(entry.shards)} file{'s' if len(entry.shards) != 1 else ''}"
         lines.append(
             f"  {name:<10}  {entry.tokens:>15,} tokens  {entry.documents:>11,} documents  {entry.bytes:>15,} bytes  "

@@ -12,6 +12,7 @@ from msgspec import Meta
 from gpt.errors import DataError
 
 FILE_NAME = "dataset.json"
+Split = Literal["train", "val"]
 Layout = Literal["llm.c", "raw"]
 """`llm.c`: shards with a header; `raw`: `train.bin` and `val.bin` as nanoGPT's."""
 
@@ -58,17 +59,17 @@ class DatasetFile(msgspec.Struct, frozen=True, kw_only=True):
     layout: Layout
     source: str
     """Where the text came from, for people."""
-    splits: dict[Literal["train", "val"], SplitEntry]
+    splits: dict[Split, SplitEntry]
     made_with: dict[str, Any] = {}
     """Settings that the tokens depend on; the same ones make the same files."""
 
-    def paths(self, folder: Path, split: Literal["train", "val"]) -> list[Path]:
+    def paths(self, folder: Path, split: Split) -> list[Path]:
         """The split's files, in order."""
         return [folder / shard.file for shard in self.splits[split].shards]
 
 
 def read_dataset_file(folder: Path) -> DatasetFile | None:
-    """A folder's `dataset.json`; None where there is none. Raises DataError where it cannot be read or makes no sense."""
+    """A folder's `dataset.json`; None where there is none. Raises DataError where it makes no sense."""
     path = folder / FILE_NAME
     try:
         dataset = msgspec.json.decode(path.read_bytes(), type=DatasetFile)

@@ -208,7 +208,7 @@ def _text_field(line: bytes, path: Path, number: int) -> str:
 
 def _decompressed(path: Path, raw: IO[bytes]) -> IO[bytes]:
     if path.suffix == ".gz":
-        return gzip.GzipFile(fileobj=raw)
+        return gzip.GzipFile(fileobj=raw)  # pyright: ignore[reportReturnType]
     if path.suffix == ".zst":
         try:
             import zstandard

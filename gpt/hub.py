@@ -141,7 +141,10 @@ class HubSource:
         self.__dict__["_files"] = [(name, size) for name, size in identity[2:]]
 
     def path(self, index: int) -> Path:
-        """Fetched unless it is here; what an interrupted download left is used. Raises DataError where it cannot be had."""
+        """Fetched unless it is here; what an interrupted download left is used.
+
+        Raises DataError where it cannot be had.
+        """
         name, size = self._files[index]
         file = self._downloads / name
         if file.is_file() and (size is None or file.stat().st_size == size):
@@ -194,8 +197,8 @@ class HubSource:
 
     def _missing(self, error: Exception, what: str) -> DataError:
         return DataError(
-            f"{self.label} needs {what} of https://huggingface.co/datasets/{self._data.repository}, which cannot be had "
-            f"({_line(error)}); on a machine with internet: {_by_hand(self._data)}, then bring the folder "
+            f"{self.label} needs {what} of https://huggingface.co/datasets/{self._data.repository}, which cannot be "
+            f"had ({_line(error)}); on a machine with internet: {_by_hand(self._data)}, then bring the folder "
             f"{self.label} here and name it as the source"
         )
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -23,6 +23,7 @@ import numpy as np
 from gpt.dataset_file import (
     DatasetFile,
     Layout,
+    Split,
     SplitEntry,
     read_dataset_file,
     sync_folder,
@@ -38,7 +39,7 @@ from gpt.tokenizer import CharTokenizer, Tokenizer, tokenizer_from_dict
 
 STATE_FILE = ".preparing.json"
 _LOCK_FILE = ".preparing.lock"
-_SPLITS = ("train", "val")
+_SPLITS: tuple[Split, ...] = ("train", "val")
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class _Run:
         self._job, self._source, self._tokenizer, self._share, self._settings = job, source, tokenizer, share, settings
         self._identity = settings["identity"]
         self._end_of_text: int | None = getattr(tokenizer, "end_of_text", None)
-        self._dtype = "uint16" if tokenizer.vocab_size <= 2**16 else "uint32"
+        self._dtype: Literal["uint16", "uint32"] = "uint16" if tokenizer.vocab_size <= 2**16 else "uint32"
         # pieces so far, and where the next one is: (file, piece in it)
         self._number, self._file, self._in_file = old["place"] if old else (0, 0, 0)
         self._counts = old["counts"] if old else {split: {"bytes": 0, "documents": 0} for split in _SPLITS}
@@ -170,7 +171,7 @@ class _Run:
         saved = time.monotonic()
         groups = grouped(self._pieces())
         for encoded, places in encode_groups(groups, self._tokenizer, workers):
-            at = 0
+            at, done_of_file = 0, 0.0
             for (number, file, in_file, is_val, ends, share), tokens, size in zip(
                 places, encoded.tokens, encoded.bytes, strict=True
             ):
@@ -199,13 +200,14 @@ class _Run:
         # The state of before stays until dataset.json is there: a kill in between does this again from that.
         for writer in self._writers.values():
             writer.finish()
+        splits: dict[Split, SplitEntry] = {
+            split: SplitEntry(shards=tuple(writer.shards), tokens=writer.tokens, **self._counts[split])
+            for split, writer in self._writers.items()
+        }
         dataset = DatasetFile(
             tokenizer=self._tokenizer.to_dict(), vocab_size=self._tokenizer.vocab_size, end_of_text=self._end_of_text,
-            dtype=self._dtype, layout=self._job.layout, source=self._source.label, made_with=self._settings,
-            splits={
-                split: SplitEntry(shards=tuple(writer.shards), tokens=writer.tokens, **self._counts[split])
-                for split, writer in self._writers.items()
-            },
+            dtype=self._dtype, layout=self._job.layout, source=self._source.label, splits=splits,
+            made_with=self._settings,
         )  # fmt: skip
         self._record({split: _finished(writer) for split, writer in self._writers.items()})
         for writer in self._writers.values():
@@ -218,7 +220,7 @@ class _Run:
         return dataset
 
     def _pieces(self) -> Iterator[tuple[Item, tuple[int, int, int, bool, bool, float]]]:
-        """Pieces from the place reached, each with (number, file, number in it, validation?, ends?, share of the file)."""
+        """Pieces from the place reached, each with (number, file, number in it, validation?, ends?, share of it)."""
         number, skip = self._number, self._in_file
         for file in range(self._file, len(self._sizes)):
             for in_file, piece in enumerate(read_pieces(self._source.path(file), skip), start=skip):
