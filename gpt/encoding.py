@@ -1,7 +1,8 @@
 """Documents to token ids on all cores, in order. No torch.
 
-Processes, not threads: what a thread does between two calls of the encoder holds the interpreter, and with many cores
-all would wait for it. Texts and ids cross in groups, so that a pipe costs little.
+On a few cores threads do it: tiktoken works outside the interpreter's lock, and nothing need be copied. What a thread
+does between two calls holds that lock, so with many cores all would wait for it: there processes do it. Texts and ids
+cross in groups, so that a pipe costs little.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ from gpt.tokenizer import Gpt2Tokenizer, Tokenizer, tokenizer_from_dict
 
 GROUP_CHARS = 2**19
 """Texts that are encoded together, characters; a longer document is a group of its own."""
+_MOST_THREADS = 8
+"""With more cores than that, processes."""
 _GROUPS_HERE = 8
 """So many are encoded in this process before others are started, which takes a second."""
 
@@ -76,12 +79,16 @@ class Encoder:
 
 
 def encode_groups(
-    groups: Iterable[tuple[list[Item], Any]], tokenizer: Tokenizer, workers: int, here: int = _GROUPS_HERE
+    groups: Iterable[tuple[list[Item], Any]],
+    tokenizer: Tokenizer,
+    workers: int,
+    here: int = _GROUPS_HERE,
+    most_threads: int = _MOST_THREADS,
 ) -> Iterator[tuple[Encoded, Any]]:
     """Encodes groups, each with whatever belongs to it, and yields them in the order they came.
 
-    `workers` processes do it once `here` groups have been made in this one. At most three groups for each of them are
-    in memory.
+    `workers` threads do it, or processes if they are more than `most_threads`, once `here` groups have been made here.
+    At most three groups for each of them are in memory.
     """
     groups = iter(groups)
     encode = Encoder(tokenizer)
@@ -90,13 +97,16 @@ def encode_groups(
         if count + 1 >= here and workers > 1:
             break
     pending: deque[tuple[Future[Encoded], Any]] = deque()
-    pool: ProcessPoolExecutor | None = None
+    pool: Executor | None = None
+    work = encode if workers <= most_threads else _encode
     try:
         for group, extra in groups:
-            if pool is None:
+            if pool is None and workers <= most_threads:
+                pool = ThreadPoolExecutor(workers)
+            elif pool is None:
                 context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks
                 pool = ProcessPoolExecutor(workers, context, _begin, (tokenizer.to_dict(),))
-            pending.append((pool.submit(_encode, group), extra))
+            pending.append((pool.submit(work, group), extra))
             if len(pending) >= 3 * workers:
                 future, of_it = pending.popleft()
                 yield future.result(), of_it

@@ -155,7 +155,7 @@ class _Run:
         # pieces so far, and where the next one is: (file, piece in it)
         self._number, self._file, self._in_file = old["place"] if old else (0, 0, 0)
         self._counts = old["counts"] if old else {split: {"bytes": 0, "documents": 0} for split in _SPLITS}
-        self._writers = {
+        self._writers: dict[Split, SplitWriter] = {
             split: SplitWriter(
                 job.out, split, layout=job.layout, dtype=np.dtype(self._dtype).newbyteorder("<"),
                 shard_tokens=job.shard_tokens, state=old["splits"][split] if old else None,

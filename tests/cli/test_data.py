@@ -75,8 +75,12 @@ def test_a_fixed_file_that_was_brought_by_hand_is_used_if_its_hash_is_right(tmp_
 
 @pytest.mark.parametrize(
     ("option", "value", "said"),
-    [("--tokens", "many", "--tokens is many"), ("--shard-tokens", "3", "at least 1,024"), ("--val", "no", "--val is no")],
-)  # fmt: skip
+    [
+        ("--tokens", "many", "--tokens is many"),
+        ("--shard-tokens", "3", "at least 1,024"),
+        ("--val", "no", "--val is no"),
+    ],
+)
 def test_a_mistake_is_one_line_and_exit_code_2(
     option: str, value: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -178,10 +178,11 @@ def test_a_kill_between_the_last_shard_and_dataset_json_changes_no_byte(
     assert files(prepared(source, layout="raw")) == expected
 
 
-def test_more_processes_make_the_same_tokens_in_the_same_order() -> None:
+@pytest.mark.parametrize("most_threads", [2, 1], ids=["threads", "processes"])
+def test_more_workers_make_the_same_tokens_in_the_same_order(most_threads: int) -> None:
     groups = [([Item(f"text {i} " * 50, True)], i) for i in range(12)]
     alone = list(encode_groups(iter(groups), ByteTokenizer(), workers=1))
-    shared = list(encode_groups(iter(groups), ByteTokenizer(), workers=2, here=2))
+    shared = list(encode_groups(iter(groups), ByteTokenizer(), workers=2, here=2, most_threads=most_threads))
     assert [extra for _, extra in shared] == list(range(12))
     assert all((a.ids == b.ids).all() for (a, _), (b, _) in zip(alone, shared, strict=True))
 
