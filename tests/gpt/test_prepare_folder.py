@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -344,3 +345,43 @@ def test_half_a_surrogate_pair_in_json_is_no_obstacle(tmp_path: Path, prepared: 
     path.write_text('{"text": "first"}\n{"text": "half \\ud83d a pair"}\n')
     out = prepared(path, tokenizer="gpt2")
     assert Gpt2Tokenizer().decode(ids(out, "train")) == "half ? a pair<|endoftext|>"
+
+
+def test_a_hubs_files_are_fetched_one_at_a_time_and_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepared: Callable[..., Path]
+) -> None:
+    hub = tmp_path / "hub" / "sample" / "10BT"
+    hub.mkdir(parents=True)
+    for number in range(3):
+        fineweb(hub / f"00{number}_00000.parquet", DOCUMENTS[60 * number : 60 * number + 60])
+    fetched: list[str] = []
+
+    class Hub:
+        def HfApi(self) -> "Hub":
+            return self
+
+        def dataset_info(self, repository: str, timeout: float) -> SimpleNamespace:
+            return SimpleNamespace(sha="c0ffee")
+
+        def list_repo_tree(self, repository: str, folder: str, **_: object) -> list[SimpleNamespace]:
+            paths = [*hub.glob("*.parquet")]
+            return [SimpleNamespace(path=f"{folder}/{path.name}", size=path.stat().st_size) for path in paths]
+
+        def hf_hub_download(self, repository: str, name: str, revision: str, local_dir: Path, **_: object) -> str:
+            assert revision == "c0ffee"
+            fetched.append(name)
+            target = local_dir / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((tmp_path / "hub" / name).read_bytes())
+            return str(target)
+
+    monkeypatch.setattr("gpt.hub._hub", lambda *_: Hub())
+    out = prepared("fineweb-10b")
+    assert fetched == [f"sample/10BT/00{number}_00000.parquet" for number in range(3)]
+    assert not list(out.rglob("*.parquet"))
+    local = prepared(tmp_path / "hub", name="local")
+    assert files_at_top(out) == files_at_top(local)
+
+
+def files_at_top(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.bin")}
