@@ -28,7 +28,9 @@ app = App(
     "       gpt-cockpit export RUN --to FORM --out PATH\n"
     "       gpt-cockpit sample SOURCE [PROMPT] [--json]\n"
     "       gpt-cockpit eval SOURCE [--against SOURCE …] [--json]\n"
-    "       gpt-cockpit data prepare SOURCE... --out DIR\n",
+    "       gpt-cockpit data prepare SOURCE... --out DIR\n"
+    "       gpt-cockpit data inspect FOLDER|FILE [--tokenizer NAME] [--json]\n"
+    "       gpt-cockpit data tokenizer TEXT... --vocab-size N --out FILE.tiktoken\n",
     version=__version__,
     help_flags=["--help", "-h"],
     help_formatter="plain",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from cockpit import commands_inspect
 from cockpit import format as fmt
 from cockpit.sanitize import clean_line
 from gpt.errors import DataError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from gpt.prepare_folder import Done
 
 app = App(name="data", help="Prepares text for training, and lists data sets known by name.", help_formatter="plain")
+commands_inspect.register(app)
 
 Json = Annotated[bool, Parameter(help="As JSON, for scripts.")]
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
@@ -32,7 +34,7 @@ def prepare(
         str, Parameter(help="Text, .jsonl[.gz|.zst] or .parquet files, folders, globs; - or one name of data list.")
     ],
     out: Annotated[Path, Parameter(help="Folder for the token files.")],
-    tokenizer: Annotated[str, Parameter(help="gpt2, byte or char.", show_default=True)] = "gpt2",
+    tokenizer: Annotated[str, Parameter(help="gpt2, byte, char, or a .tiktoken file.", show_default=True)] = "gpt2",
     val: Annotated[str, Parameter(help="Share of the documents kept for validation.", show_default=True)] = "0.0005",
     tokens: Annotated[str | None, Parameter(help="Stop after so many training tokens: 10B, 50M.")] = None,
     format: Annotated[

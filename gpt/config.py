@@ -94,6 +94,10 @@ SWITCHES = ("positions", "norm", "activation", "qk_norm", "n_kv_head", "tie_weig
 """Keys of [model] whose default is GPT-2's and whose other values are not."""
 
 
+TOKENIZERS = ("byte", "char", "gpt2")
+"""Tokenizers that need no file."""
+
+
 class DataConfig(Section, frozen=True, kw_only=True):
     """[data]: exactly one of input, dir and name."""
 
@@ -104,9 +108,9 @@ class DataConfig(Section, frozen=True, kw_only=True):
     as llm.c and modded-nanogpt write them, `*train*.bin` and `*val*.bin`."""
     name: Literal["python-stdlib"] | None = None
     """A text that is on every machine: the Python standard library's own source."""
-    tokenizer: Literal["byte", "char", "gpt2"] | None = None
-    """None: what dir's dataset.json says, `char` where it holds a meta.pkl, `gpt2` for other prepared data, `byte` for
-    text."""
+    tokenizer: str | None = None
+    """`byte`, `char`, `gpt2`, or a vocabulary of one's own, a file that ends in `.tiktoken`. None: what dir's
+    dataset.json says, `char` where it holds a meta.pkl, `gpt2` for other prepared data, `byte` for text."""
     val_fraction: Annotated[float, Meta(gt=0, le=0.5)] = 0.1
     """Share of a text kept for validation: its end, as nanoGPT does."""
     sampling: Literal["shuffle", "replacement"] = "shuffle"
@@ -326,6 +330,10 @@ def check(profile: Profile) -> None:
         raise ProfileError(
             'train.micro_batch_size "auto" needs train.tokens_per_step: what a step learns from must not depend on the '
             f"machine; {12 * model.block_size} would be 12 sequences"
+        )
+    if data.tokenizer not in (None, *TOKENIZERS) and not str(data.tokenizer).endswith(".tiktoken"):
+        raise ProfileError(
+            f"data.tokenizer must be {', '.join(TOKENIZERS)}, or a file that ends in .tiktoken; got {data.tokenizer!r}"
         )
     if train.tokens_per_step is not None:
         if train.grad_accum_steps is not None:

@@ -19,7 +19,7 @@ from gpt.interop.nanogpt import read_meta
 from gpt.order import BatchOrder, evaluation_starts
 from gpt.prepare import Progress, prepare, read_text, source_files
 from gpt.shards import open_shard, split_shards
-from gpt.tokenizer import ByteTokenizer, CharTokenizer, Gpt2Tokenizer, Tokenizer, tokenizer_from_dict
+from gpt.tokenizer import CharTokenizer, Tokenizer, load_tokenizer, tokenizer_from_dict
 from gpt.tokens import Tokens
 
 __all__ = ["BatchOrder", "Dataset", "Tokens", "check_source", "evaluation_starts", "open_dataset"]
@@ -109,7 +109,7 @@ def _check_text(data: DataConfig, model: ModelConfig) -> None:
         if model.vocab_size is not None and size <= _CHECKED_WHOLE_BYTES:
             _vocab_size(CharTokenizer.of_text(read_text(files)), model)
     else:
-        _vocab_size(Gpt2Tokenizer() if data.tokenizer == "gpt2" else ByteTokenizer(), model)
+        _vocab_size(load_tokenizer(data.tokenizer or "byte"), model)
 
 
 def _prepared_folder(name: str, data: DataConfig) -> tuple[Path, Tokenizer, DatasetFile | None]:
@@ -121,7 +121,7 @@ def _prepared_folder(name: str, data: DataConfig) -> tuple[Path, Tokenizer, Data
         )
     if (described := read_dataset_file(folder)) is not None:
         tokenizer = tokenizer_from_dict(described.tokenizer)
-        if data.tokenizer is not None and data.tokenizer != tokenizer.name:
+        if data.tokenizer is not None and not _same(data.tokenizer, tokenizer):
             raise DataError(
                 f"data.tokenizer is {data.tokenizer}, but {name} was prepared with {tokenizer.name}; leave it out"
             )
@@ -133,7 +133,12 @@ def _prepared_folder(name: str, data: DataConfig) -> tuple[Path, Tokenizer, Data
                 f"data.dir: {name} has no meta.pkl with its characters; add it or choose another data.tokenizer"
             )
         return folder, CharTokenizer(read_meta(meta).chars), None
-    return folder, ByteTokenizer() if data.tokenizer == "byte" else Gpt2Tokenizer(), None
+    return folder, load_tokenizer(data.tokenizer or "gpt2"), None
+
+
+def _same(name: str, tokenizer: Tokenizer) -> bool:
+    """Whether a tokenizer is the one that a profile names."""
+    return name == tokenizer.name if name == "char" else load_tokenizer(name).to_dict() == tokenizer.to_dict()
 
 
 def _shards(folder: Path, described: DatasetFile | None, split: Literal["train", "val"]) -> list[Path]:

@@ -19,8 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt.errors import DataError
-from gpt.tokenizer import ByteTokenizer, Gpt2Tokenizer, Tokenizer, tokenizer_from_dict
+from gpt.tokenizer import Tokenizer, load_tokenizer, tokenizer_from_dict
 
 GROUP_CHARS = 2**19
 """Texts that are encoded together, characters; a longer document is a group of its own."""
@@ -160,14 +159,10 @@ def _encode(group: list[Item]) -> Encoded:
 def load(name: str) -> Tokenizer | None:
     """The tokenizer that `--tokenizer` names, its vocabulary read; None for `char`, which the text must make.
 
-    Raises DataError for another name, and where the vocabulary cannot be had.
+    Raises DataError for a name that nobody knows, and where the vocabulary cannot be had.
     """
     if name == "char":
         return None
-    if name == "byte":
-        return ByteTokenizer()
-    if name != "gpt2":
-        raise DataError(f"--tokenizer is {name}, but must be gpt2, byte or char")
-    tokenizer = Gpt2Tokenizer()
+    tokenizer = load_tokenizer(name)
     tokenizer.encode("")  # what is missing is said before anything is written
     return tokenizer

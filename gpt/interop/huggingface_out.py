@@ -15,7 +15,8 @@ from gpt.interop.huggingface import TRANSPOSED
 from gpt.interop.trained import Trained, write_json
 from gpt.layers import NORM_EPS
 from gpt.model import INIT_STD
-from gpt.tokenizer import Gpt2Tokenizer, gpt2_files, tokenizer_from_dict
+from gpt.tokenizer import Gpt2Tokenizer, tokenizer_from_dict
+from gpt.vocabulary import gpt2_files
 
 ACTIVATIONS = {"gelu": "gelu_new", "gelu_erf": "gelu"}
 """Ours by transformers' name: `gelu_new` is the tanh form, `gelu` the exact one."""

@@ -220,7 +220,7 @@ def test_prepared_tokens_are_trained_on_without_gpt2s_vocabulary(folder: Path, m
     def nowhere() -> None:
         raise DataError("GPT-2's vocabulary is not here")
 
-    monkeypatch.setattr("gpt.tokenizer._load_gpt2", nowhere)
+    monkeypatch.setattr("gpt.tokenizer.gpt2_encoding", nowhere)
     assert open_dataset(DataConfig(dir=str(folder)), MODEL).val_bytes_per_token is None
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -12,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import gpt.tokenizer
 from gpt.errors import DataError
 from gpt.tokenizer import (
     ByteTokenizer,
@@ -175,13 +175,13 @@ def test_without_the_extra_and_the_network_the_error_names_the_extra(
 ) -> None:
     _forget_gpt2(monkeypatch)
     _cut_network(monkeypatch)
-    monkeypatch.setattr(gpt.tokenizer.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.delenv("TIKTOKEN_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(DataError, match=r"pip install 'gpt-cockpit\[offline\]'") as error:
         Gpt2Tokenizer().encode("a")
     assert "\n" not in str(error.value)
-    assert "TIKTOKEN_CACHE_DIR" not in gpt.tokenizer.os.environ
+    assert "TIKTOKEN_CACHE_DIR" not in os.environ
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data")

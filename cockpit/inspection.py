@@ -1,0 +1,292 @@
+"""`gpt-cockpit data inspect`: what a prepared folder or a token file holds, as a report and as text."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from cockpit import format as fmt
+from cockpit.sanitize import clean_line
+from gpt.config import TOKENIZERS
+from gpt.errors import DataError
+from gpt.interop.nanogpt import read_meta
+from gpt.shards import Shard, open_shard, split_shards
+from gpt.survey import LONGEST, START_TOKENS, Survey, open_all, read, snippet_starts, survey
+from gpt.tokenizer import CharTokenizer, StreamDecoder, Tokenizer, load_tokenizer, tokenizer_from_dict
+from gpt.tokens import Tokens
+
+_SNIPPETS = 3
+_SNIPPET_TOKENS = 48
+_LISTED_SHARDS = 6
+_BAR = 40
+"""Characters of the histogram's longest bar."""
+_STYLES = ("black on cyan", "black on yellow")
+_END_STYLE = "black on red"
+
+Report = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Symbols:
+    """How ids are read, and who says so."""
+
+    tokenizer: Tokenizer | None
+    told_by: str
+
+
+def inspect(path: Path, tokenizer: str | None = None) -> Report:
+    """The figures of a folder's splits, or of one file; plain values for JSON.
+
+    What is wrong with a file is a line of `problems`, and the others are looked at all the same. Raises DataError where
+    nothing can be looked at.
+    """
+    folder = path if path.is_dir() else path.parent
+    described = _described(folder)
+    files = {split: split_shards(path, split) for split in ("train", "val")} if path.is_dir() else {path.name: [path]}
+    problems: list[str] = []
+    opened = {split: _open(paths, problems) for split, paths in files.items()}
+    if not any(opened.values()):
+        raise DataError("; ".join(problems[:1]))
+    symbols = _symbols(tokenizer, folder, described, opened)
+    report: Report = {
+        "path": str(path),
+        "tokenizer": symbols.tokenizer.name if symbols.tokenizer else None,
+        "tokenizer_told_by": symbols.told_by,
+        "vocab_size": symbols.tokenizer.vocab_size if symbols.tokenizer else None,
+        "end_of_text": symbols.tokenizer.end_of_text if symbols.tokenizer else None,
+        "splits": {},
+    }
+    for split, shards in opened.items():
+        if shards:
+            problems += _contradictions(folder, split, described, shards) if path.is_dir() else []
+            with _readable(shards):
+                report["splits"][split] = _split(shards, symbols, problems)
+    return report | {"problems": list(dict.fromkeys(problems))}
+
+
+def _open(paths: list[Path], problems: list[str]) -> list[Shard]:
+    shards = []
+    for path in paths:
+        try:
+            shards.append(open_shard(path))
+        except DataError as error:
+            problems.append(str(error))
+    return shards
+
+
+@contextmanager
+def _readable(shards: list[Shard]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # gone since it was looked at, or a disk that fails
+        name = error.filename or shards[0].path
+        raise DataError(f"{name}: cannot be read ({error.strerror}); check the file") from None
+
+
+def _split(shards: list[Shard], symbols: _Symbols, problems: list[str]) -> Report:
+    tokens = open_all(shards)
+    tokenizer = symbols.tokenizer
+    vocab_size = tokenizer.vocab_size if tokenizer else None
+    end_of_text = tokenizer.end_of_text if tokenizer else None
+    figures = survey(tokens, vocab_size=vocab_size, end_of_text=end_of_text)
+    if figures.outside:
+        problems.append(
+            f"{tokens.name}: {figures.outside:,} of its ids are not in the vocabulary of {vocab_size:,}, the first at "
+            f"position {figures.first_outside:,}; name what it was made with by --tokenizer"
+        )
+    try:
+        spell: Callable[[int], str] = _speller(tokenizer)
+    except DataError as error:  # counting goes without GPT-2's vocabulary
+        problems.append(str(error))
+        tokenizer, spell = None, str
+    return {
+        "shards": [
+            {"file": str(s.path), "format": s.layout, "dtype": s.dtype.name, "tokens": s.tokens, "bytes": s.size}
+            for s in shards
+        ],
+        "tokens": len(tokens),
+        "bytes": sum(shard.size for shard in shards),
+        **{key: getattr(figures, key) for key in ("largest_id", "outside", "first_outside", "distinct")},
+        "frequent": [
+            {"id": token, "text": spell(token), "count": count, "share": count / len(tokens)}
+            for token, count in figures.frequent
+        ],
+        "documents": _documents(figures, tokens, tokenizer, end_of_text),
+        "snippets": [
+            {"position": start, "tokens": _pieces(read(tokens, start, _SNIPPET_TOKENS), tokenizer, end_of_text)}
+            for start in snippet_starts(tokens, end_of_text, _SNIPPETS, _SNIPPET_TOKENS)
+        ],
+    }
+
+
+def _documents(
+    figures: Survey, tokens: Tokens, tokenizer: Tokenizer | None, end_of_text: int | None
+) -> Report | None:  # fmt: skip
+    documents = figures.documents
+    if documents is None:
+        return None
+    values = asdict(documents)
+    values["histogram"] = [{"from": least, "documents": count} for least, count in documents.histogram]
+    for repeated in values["most_repeated"]:
+        repeated["tokens"] = _pieces(read(tokens, repeated["position"], START_TOKENS), tokenizer, end_of_text)
+        if None in repeated["tokens"]:  # what follows is another document's
+            repeated["tokens"] = repeated["tokens"][: repeated["tokens"].index(None)]
+    return values
+
+
+def _speller(tokenizer: Tokenizer | None) -> Callable[[int], str]:
+    """Text of one id; bytes that are only a part of a character as `\\xe6`. Raises DataError without the vocabulary."""
+    if tokenizer is None:
+        return str
+    tokenizer.token_bytes(0)
+    return lambda token: tokenizer.token_bytes(token).decode("utf-8", "backslashreplace")
+
+
+def _pieces(ids: list[int], tokenizer: Tokenizer | None, end_of_text: int | None) -> list[str | None]:
+    """Text of each id; what completes a character carries all of it. None: the end of a text."""
+    feed = StreamDecoder(tokenizer).feed if tokenizer else str
+    return [None if token == end_of_text else feed(token) for token in ids]
+
+
+def _described(folder: Path) -> dict[str, Any] | None:
+    """What dataset.json says, or None where there is none. Raises DataError for a damaged one."""
+    path = folder / "dataset.json"
+    try:
+        values = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict) or not isinstance(values.get("tokenizer"), dict):
+        raise DataError(f"{path}: not what data prepare writes; prepare the data again, or delete it")
+    return values
+
+
+def _symbols(
+    name: str | None, folder: Path, described: dict[str, Any] | None, opened: dict[str, list[Shard]]
+) -> _Symbols:  # fmt: skip
+    """The tokenizer that was asked for, else the folder's own, else the one training would take."""
+    meta = folder / "meta.pkl"
+    if name is not None:
+        if name == "char":
+            return _Symbols(CharTokenizer(read_meta(meta).chars), "meta.pkl")
+        if name not in TOKENIZERS and not name.endswith(".tiktoken"):
+            raise DataError(
+                f"--tokenizer must be {', '.join(TOKENIZERS)}, or a file that ends in .tiktoken; got {clean_line(name)}"
+            )
+        return _Symbols(load_tokenizer(name), "--tokenizer")
+    if described is not None:
+        try:
+            return _Symbols(tokenizer_from_dict(described["tokenizer"]), "dataset.json")
+        except DataError as error:
+            raise DataError(f"{folder / 'dataset.json'}: {error}") from None
+    if meta.exists():
+        return _Symbols(CharTokenizer(read_meta(meta).chars), "meta.pkl")
+    if any(shard.dtype.itemsize > 2 for shards in opened.values() for shard in shards):
+        return _Symbols(None, "nothing")
+    return _Symbols(load_tokenizer("gpt2"), "nothing, training would take it too")
+
+
+def _contradictions(folder: Path, split: str, described: dict[str, Any] | None, shards: list[Shard]) -> list[str]:
+    """Lines about files that are not as dataset.json says."""
+    try:
+        listed = {entry["file"]: entry["tokens"] for entry in described["splits"][split]["shards"]} if described else {}
+    except (KeyError, TypeError):
+        return [f"{folder / 'dataset.json'}: does not list the shards of {split}; prepare the data again"]
+    found = {shard.path.name: shard.tokens for shard in shards}
+    return [
+        f"{folder / name}: dataset.json says {tokens} tokens, here are {found.get(name, 'none')}; prepare it again"
+        for name, tokens in listed.items()
+        if found.get(name) != tokens
+    ]
+
+
+# -- as text ------------------------------------------------------------------------------------------------------
+
+
+def as_text(report: Report) -> str:
+    """The report for people, as wide as the terminal; in colours where it has some and NO_COLOR is not set."""
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    with console.capture() as captured:
+        vocabulary = (
+            f"{report['tokenizer']}, {fmt.number(report['vocab_size'])} ids" if report["tokenizer"] else "unknown"
+        )
+        _line(console, f"{report['path']}   tokenizer {vocabulary} (told by {report['tokenizer_told_by']})")
+        for split, figures in report["splits"].items():
+            console.print()
+            _print_split(console, split, figures, report)
+    return captured.get().rstrip("\n")
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(Text(clean_line(text)), soft_wrap=True)
+
+
+def _print_split(console: Console, split: str, figures: Report, report: Report) -> None:
+    shards = figures["shards"]
+    many = f"{len(shards):,} shards" if len(shards) > 1 else "1 file"
+    _line(console, f"{split}   {figures['tokens']:,} tokens in {many}, {_megabytes(figures['bytes'])}")
+    for shard in shards[:_LISTED_SHARDS]:
+        _line(
+            console, f"  {Path(shard['file']).name}   {shard['format']}, {shard['dtype']}   {shard['tokens']:,} tokens"
+        )
+    if len(shards) > _LISTED_SHARDS:
+        _line(console, f"  … and {len(shards) - _LISTED_SHARDS:,} more")
+    size = f" of {report['vocab_size']:,}" if report["vocab_size"] else ""
+    outside = f"; {figures['outside']:,} tokens outside the vocabulary" if figures["outside"] else ""
+    _line(console, f"  ids        largest {figures['largest_id']:,}, {figures['distinct']:,} different{size}{outside}")
+    frequent = "  ".join(f'"{each["text"]}" {fmt.percent(each["share"])} %' for each in figures["frequent"])
+    console.print(Text(clean_line(f"  frequent   {frequent}")), overflow="fold")
+    if figures["documents"]:
+        _print_documents(console, figures["documents"])
+    else:
+        _line(console, "  documents  unknown: no end-of-text token")
+    for snippet in figures["snippets"]:
+        _line(console, f"  from token {snippet['position']:,}")
+        console.print(_coloured(snippet["tokens"], console), overflow="fold")
+
+
+def _print_documents(console: Console, documents: Report) -> None:
+    more = " or more" if documents["median"] == LONGEST else ""
+    empty = f", {documents['empty']:,} empty ones besides" if documents["empty"] else ""
+    _line(
+        console,
+        f"  documents  {documents['count']:,} of {documents['shortest']:,} to {documents['longest']:,} tokens, median "
+        f"{documents['median']:,}{more}, mean {documents['mean']:,.1f}{empty}",
+    )
+    most = max(each["documents"] for each in documents["histogram"])
+    for each in documents["histogram"]:
+        bar = "█" * -(-_BAR * each["documents"] // most)
+        _line(console, f"  {each['from']:>9,} +  {bar} {each['documents']:,}")
+    of = "" if documents["compared"] == documents["count"] else f" of the first {documents['compared']:,}"
+    _line(
+        console,
+        f"  repeated   {documents['repeated']:,}{of} begin as an earlier one does (first {START_TOKENS} tokens)",
+    )
+    for each in documents["most_repeated"]:
+        console.print(Text(clean_line(f"  {each['documents']:>9,} ×  {''.join(each['tokens'])}")), overflow="fold")
+
+
+def _coloured(tokens: list[str | None], console: Console) -> Text:
+    """The tokens in two styles in turns; without colours with a stroke between them."""
+    plain = console.color_system is None or console.no_color
+    text = Text("  ")
+    shown = [token for token in tokens if token != ""]  # a part of a character is shown with its last byte
+    for number, token in enumerate(shown):
+        if plain and number:
+            text.append("│")
+        style = _END_STYLE if token is None else _STYLES[number % 2]
+        text.append("<|endoftext|>" if token is None else clean_line(token), None if plain else style)
+    return text
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
