@@ -138,8 +138,12 @@ def test_question_mark_explains_the_keys(cockpit: Cockpit) -> None:
 
 def test_ctrl_p_opens_the_palette_and_runs_an_action(cockpit: Cockpit) -> None:
     cockpit.press("\x10")
-    cockpit.wait_for("evaluate")
+    cockpit.wait_for("pause  (space)")
     cockpit.press("evaluate")
+    cockpit.wait_for(
+        "pause  (space)", gone=True
+    )  # enter takes what stands first in the list, so it has to be the new one
+    cockpit.wait_for("evaluate  (e)")
     cockpit.press("\r")
     cockpit.wait_event(ev.EvalDone)
 
