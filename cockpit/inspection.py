@@ -15,7 +15,7 @@ from rich.text import Text
 
 from cockpit import format as fmt
 from cockpit.sanitize import clean_line
-from gpt.config import TOKENIZERS
+from gpt.coherence import tokenizer_mistake
 from gpt.errors import DataError
 from gpt.interop.nanogpt import read_meta
 from gpt.shards import Shard, open_shard, split_shards
@@ -178,10 +178,8 @@ def _symbols(
     if name is not None:
         if name == "char":
             return _Symbols(CharTokenizer(read_meta(meta).chars), "meta.pkl")
-        if name not in TOKENIZERS and not name.endswith(".tiktoken"):
-            raise DataError(
-                f"--tokenizer must be {', '.join(TOKENIZERS)}, or a file that ends in .tiktoken; got {clean_line(name)}"
-            )
+        if mistake := tokenizer_mistake(clean_line(name)):
+            raise DataError(f"--tokenizer {mistake}")
         return _Symbols(load_tokenizer(name), "--tokenizer")
     if described is not None:
         try:

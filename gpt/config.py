@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from gpt.coherence import check
 from gpt.errors import ProfileError
 from gpt.strict import find_mistake, unknown
 
@@ -92,10 +93,6 @@ class ModelConfig(Section, frozen=True, kw_only=True):
 
 SWITCHES = ("positions", "norm", "activation", "qk_norm", "n_kv_head", "tie_weights", "logit_softcap", "zero_init")
 """Keys of [model] whose default is GPT-2's and whose other values are not."""
-
-
-TOKENIZERS = ("byte", "char", "gpt2")
-"""Tokenizers that need no file."""
 
 
 class DataConfig(Section, frozen=True, kw_only=True):
@@ -301,103 +298,6 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         if self.train.tokens_per_step is not None:
             return self.train.tokens_per_step
         return self.grad_accum_steps * self.tokens_per_micro_step
-
-
-def check(profile: Profile) -> None:
-    """Checks what spans several keys. Raises ProfileError with one line: what, what was got, what to do."""
-    model, data, train, optim = profile.model, profile.data, profile.train, profile.optim
-    if model.n_embd % model.n_head:
-        raise ProfileError(
-            f"model.n_embd {model.n_embd} is not divisible by model.n_head {model.n_head}; "
-            f"the nearest widths are {nearest_multiples(model.n_embd, model.n_head)}"
-        )
-    if model.n_head % model.kv_heads:
-        fitting = [str(heads) for heads in range(1, model.n_head + 1) if model.n_head % heads == 0]
-        raise ProfileError(
-            f"model.n_head {model.n_head} is not divisible by model.n_kv_head {model.n_kv_head}; "
-            f"n_kv_head can be {', '.join(fitting)}"
-        )
-    if model.positions == "rotary" and model.head_width % 2:
-        raise ProfileError(
-            f"model.positions rotary turns pairs of channels, and a head of n_embd {model.n_embd} / n_head "
-            f"{model.n_head} = {model.head_width} has one without a partner; make the head's width even"
-        )
-    given = [key for key in ("input", "dir", "name") if getattr(data, key) is not None]
-    if len(given) != 1:
-        got = " and ".join(f"data.{key}" for key in given) or "none of them"
-        raise ProfileError(f"data needs exactly one of input, dir and name; got {got}")
-    if train.tokens_per_step is None and train.micro_batch_size == "auto":
-        raise ProfileError(
-            'train.micro_batch_size "auto" needs train.tokens_per_step: what a step learns from must not depend on the '
-            f"machine; {12 * model.block_size} would be 12 sequences"
-        )
-    if data.tokenizer not in (None, *TOKENIZERS) and not str(data.tokenizer).endswith(".tiktoken"):
-        raise ProfileError(
-            f"data.tokenizer must be {', '.join(TOKENIZERS)}, or a file that ends in .tiktoken; got {data.tokenizer!r}"
-        )
-    if train.tokens_per_step is not None:
-        if train.grad_accum_steps is not None:
-            raise ProfileError("train.tokens_per_step and train.grad_accum_steps are both set; keep one")
-        auto = train.micro_batch_size == "auto"
-        portion = model.block_size if auto else profile.tokens_per_micro_step
-        if train.tokens_per_step % portion:
-            raise ProfileError(
-                f"train.tokens_per_step {train.tokens_per_step} is not a multiple of "
-                f"{'' if auto else 'micro_batch_size × '}block_size = "
-                f"{portion}; the nearest are {nearest_multiples(train.tokens_per_step, portion)}"
-            )
-    if optim.min_lr is not None and optim.min_lr > optim.learning_rate:
-        raise ProfileError(
-            f"optim.min_lr {optim.min_lr:g} is above optim.learning_rate {optim.learning_rate:g}; "
-            "decay ends at it, so it must be the smaller one"
-        )
-
-
-def nearest_multiples(value: int, of: int) -> str:
-    """`8 and 16`, the multiples of a number on both sides of a value, or the first one where there is none below."""
-    below, above = value // of * of, -(-value // of) * of
-    return f"{below} and {above}" if below else str(above)
-
-
-LIVE_KEYS = frozenset({
-    "optim.learning_rate", "optim.min_lr", "optim.warmup_steps", "optim.decay_steps", "optim.schedule",
-    "optim.cooldown_steps", "optim.grad_clip", "optim.weight_decay",
-    "train.max_steps", "train.eval_interval", "train.eval_steps", "train.log_interval",
-    "train.noise_scale_interval",
-    "guard.policy", "guard.window", "guard.threshold", "guard.patience", "guard.rate_factor", "guard.max_rewinds",
-    "checkpoint.interval", "checkpoint.keep", "checkpoint.best",
-    "sample.prompts", "sample.interval", "sample.temperature", "sample.top_k", "sample.top_p",
-    "sample.repetition_penalty", "sample.stop", "sample.count", "sample.max_new_tokens", "sample.seed",
-    "screen.cpu_budget", "device.peak_tflops", "name", "description", "expected_parameters",
-})  # fmt: skip
-"""Keys that can change while a run goes on."""
-
-_FIXED_REASONS = {
-    "model": "it shapes the weights; start a new run with it",
-    "data": "the run has been trained on other data; start a new run with it",
-    "train.micro_batch_size": "the step is built for it; stop, then --resume with it",
-    "train.activation_checkpointing": "the step is built already; stop, then --resume with it",
-    "train.loss_chunk": "the step is built already; stop, then --resume with it",
-    "train.grad_accum_steps": "it changes the tokens in a step; start a new run with it",
-    "train.tokens_per_step": "it changes the tokens in a step; start a new run with it",
-    "train.seed": "it is the origin of the run's data order; start a new run with it",
-    "train.device": "the weights are on the device already; stop, then --resume with it",
-    "train.dtype": "the step is built for one precision; stop, then --resume with it",
-    "train.compile": "the step is built already; stop, then --resume with it",
-    "train.threads": "another number of threads gives other bits; stop, then --resume with it",
-    "train.parallel": "the model is spread over the ranks already; stop, then --resume with it",
-    "track": "it is mirrored from its start; stop, then --resume with it",
-    "optim.name": "its state belongs to one optimizer; start a new run with it",
-    "optim.beta1": "its state was averaged with the old value; start a new run with it",
-    "optim.beta2": "its state was averaged with the old value; start a new run with it",
-}
-
-
-def fixed_reason(key: str) -> str | None:
-    """Why a dotted key cannot change while running, or None where it can."""
-    if key in LIVE_KEYS:
-        return None
-    return _FIXED_REASONS.get(key) or _FIXED_REASONS.get(key.split(".")[0]) or "it is read only at the start"
 
 
 def flatten(profile: Profile) -> dict[str, Any]:

@@ -1,12 +1,52 @@
-"""Settings that change while a run goes on: which of a command's changes hold, and why the others do not."""
+"""Settings that change while a run goes on: which can, which of a command's hold, why the others do not. No torch."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from gpt.config import Profile, as_toml, fixed_reason, flatten, replace
+from gpt.config import Profile, as_toml, flatten, replace
 from gpt.errors import ProfileError
 from gpt.events import ConfigChanged, ConfigRefused
+
+LIVE_KEYS = frozenset({
+    "optim.learning_rate", "optim.min_lr", "optim.warmup_steps", "optim.decay_steps", "optim.schedule",
+    "optim.cooldown_steps", "optim.grad_clip", "optim.weight_decay",
+    "train.max_steps", "train.eval_interval", "train.eval_steps", "train.log_interval",
+    "train.noise_scale_interval",
+    "guard.policy", "guard.window", "guard.threshold", "guard.patience", "guard.rate_factor", "guard.max_rewinds",
+    "checkpoint.interval", "checkpoint.keep", "checkpoint.best",
+    "sample.prompts", "sample.interval", "sample.temperature", "sample.top_k", "sample.top_p",
+    "sample.repetition_penalty", "sample.stop", "sample.count", "sample.max_new_tokens", "sample.seed",
+    "screen.cpu_budget", "device.peak_tflops", "name", "description", "expected_parameters",
+})  # fmt: skip
+"""Keys that can change while a run goes on."""
+
+_FIXED_REASONS = {
+    "model": "it shapes the weights; start a new run with it",
+    "data": "the run has been trained on other data; start a new run with it",
+    "train.micro_batch_size": "the step is built for it; stop, then --resume with it",
+    "train.activation_checkpointing": "the step is built already; stop, then --resume with it",
+    "train.loss_chunk": "the step is built already; stop, then --resume with it",
+    "train.grad_accum_steps": "it changes the tokens in a step; start a new run with it",
+    "train.tokens_per_step": "it changes the tokens in a step; start a new run with it",
+    "train.seed": "it is the origin of the run's data order; start a new run with it",
+    "train.device": "the weights are on the device already; stop, then --resume with it",
+    "train.dtype": "the step is built for one precision; stop, then --resume with it",
+    "train.compile": "the step is built already; stop, then --resume with it",
+    "train.threads": "another number of threads gives other bits; stop, then --resume with it",
+    "train.parallel": "the model is spread over the ranks already; stop, then --resume with it",
+    "track": "it is mirrored from its start; stop, then --resume with it",
+    "optim.name": "its state belongs to one optimizer; start a new run with it",
+    "optim.beta1": "its state was averaged with the old value; start a new run with it",
+    "optim.beta2": "its state was averaged with the old value; start a new run with it",
+}
+
+
+def fixed_reason(key: str) -> str | None:
+    """Why a dotted key cannot change while running, or None where it can."""
+    if key in LIVE_KEYS:
+        return None
+    return _FIXED_REASONS.get(key) or _FIXED_REASONS.get(key.split(".")[0]) or "it is read only at the start"
 
 
 def apply_changes(

@@ -12,8 +12,9 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeVar
 
+from gpt.coherence import nearest_multiples
 from gpt.commands import Command
-from gpt.config import Profile, nearest_multiples
+from gpt.config import Profile
 from gpt.errors import ProfileError
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from gpt.coherence import tokenizer_mistake
 from gpt.errors import DataError
 from gpt.vocabulary import END_OF_TEXT, GPT2_PATTERN, Vocabulary, gpt2_encoding, read_vocabulary, vocabulary_from_dict
 
@@ -267,9 +268,9 @@ def load_tokenizer(name: str) -> Tokenizer:
     """
     if name.endswith(".tiktoken"):
         return BpeTokenizer(read_vocabulary(Path(name).expanduser()))
-    if name not in ("byte", "gpt2"):
-        raise DataError(f"no tokenizer is named {name!r}; expected byte, char, gpt2, or a file that ends in .tiktoken")
-    return ByteTokenizer() if name == "byte" else Gpt2Tokenizer()
+    if name in ("byte", "gpt2"):
+        return ByteTokenizer() if name == "byte" else Gpt2Tokenizer()
+    raise DataError(f"the tokenizer {tokenizer_mistake(name) or f'{name} is made from a text, and there is none'}")
 
 
 def tokenizer_from_dict(values: dict[str, Any]) -> Tokenizer:

@@ -12,7 +12,8 @@ from cockpit.sanitize import clean_line
 from cockpit.screens.modal import Box, hints, text
 from cockpit.widgets import ink
 from cockpit.widgets.rows import Piece
-from gpt.config import as_toml, fixed_reason
+from gpt.config import as_toml
+from gpt.live import fixed_reason
 
 
 class Difference(NamedTuple):

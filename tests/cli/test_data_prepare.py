@@ -79,7 +79,7 @@ def test_a_fixed_file_that_was_brought_by_hand_is_used_if_its_hash_is_right(tmp_
         ("--tokens", "many", "--tokens is many"),
         ("--shard-tokens", "3", "at least 1,024"),
         ("--val", "no", "--val is no"),
-        ("--tokenizer", "gpt3", "no tokenizer is named 'gpt3'"),
+        ("--tokenizer", "gpt3", "the tokenizer must be byte, char, gpt2, or a file that ends in .tiktoken; got 'gpt3'"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

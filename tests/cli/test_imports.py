@@ -21,8 +21,8 @@ def imported_by(code: str) -> set[str]:
     "module",
     [
         "gpt.events", "gpt.commands", "gpt.config", "gpt.schedule", "gpt.steering", "gpt.ledger", "gpt.flops",
-        "gpt.errors", "gpt.strict", "gpt.guard", "gpt.noise", "gpt.memory", "cockpit.cli", "cockpit.profile",
-        "cockpit.source", "cockpit.runs",
+        "gpt.errors", "gpt.live", "gpt.strict", "gpt.guard", "gpt.noise", "gpt.memory", "cockpit.cli",
+        "cockpit.profile", "cockpit.source", "cockpit.runs",
         "cockpit.eventlog", "cockpit.state", "cockpit.headless", "cockpit.listing",
         "cockpit.commands_export", "cockpit.export", "cockpit.card", "cockpit.curves", "cockpit.trackers",
         "cockpit.mirror",

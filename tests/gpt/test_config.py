@@ -8,8 +8,10 @@ import msgspec
 import pytest
 import torch
 
-from gpt.config import LIVE_KEYS, Profile, check, decode, fixed_reason, flatten, replace
+from gpt.coherence import check
+from gpt.config import Profile, decode, flatten, replace
 from gpt.errors import ProfileError
+from gpt.live import LIVE_KEYS, fixed_reason
 from gpt.strict import describe, keys_of
 
 DATA = {"data": {"name": "python-stdlib"}}
