@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from textual.binding import Binding
@@ -41,7 +41,10 @@ class Action:
     when: Callable[[RunState], bool] = live
     """Whether it can be done in a state."""
     command: Callable[[RunState], Command] | None = None
-    """Makes the command it sends; None: the app has a method `do_<id>` for it."""
+    """Makes the command it sends."""
+    opens: str | None = None
+    """`module:function`, called with the app; imported when it is first needed, so that the first frame need not wait
+    for it. With neither a command nor this, the app has a method `do_<id>` for it."""
     said: Callable[[RunState], str] | None = None
     """What the notice line says once the command is on its way."""
     other_label: tuple[Callable[[RunState], bool], str] | None = None
@@ -51,6 +54,8 @@ class Action:
     """What goes first where the key bar is too short: the highest."""
     key_name: str | None = None
     """How its key is written; None: as Textual names it."""
+    everywhere: bool = False
+    """Whether its key works in a view that fills the screen too."""
 
     @property
     def key_label(self) -> str:
@@ -75,7 +80,7 @@ ACTIONS: tuple[Action, ...] = (
         "Stand still as soon as the micro-step under way is done; again to go on. Nothing is lost or repeated.",
         command=lambda state: Continue() if paused(state) else Pause(),
         said=lambda state: "going on" if paused(state) else "pausing after this micro-step",
-        other_label=(paused, "resume"), footer_rank=1,
+        other_label=(paused, "resume"), footer_rank=1, everywhere=True,
     ),
     Action(
         "step", "n", "one step", "While paused, take one step and stand still again.",
@@ -85,7 +90,7 @@ ACTIONS: tuple[Action, ...] = (
         "sample", "s", "sample",
         "Let the model continue a prompt that you can edit. Sampling has a random generator of its own: training goes "
         "on afterwards exactly as if nothing had been asked.",
-        footer_rank=3,
+        opens="cockpit.screens.prompt:ask", footer_rank=3,
     ),
     Action(
         "checkpoint", "c", "save", "Write a checkpoint at the next step boundary.",
@@ -105,16 +110,16 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "reload", "r", "reload",
         "Read the profile from disk again, show what differs, and apply what can change while the run goes on.",
-        footer_rank=6,
+        opens="cockpit.screens.reload:reload", footer_rank=6,
     ),
     Action(
         "cooldown", "w", "cool down",
         "Let the rate fall from what it is now to its floor, and end the run there. A box shows the effect first.",
-        in_footer=False,
+        opens="cockpit.screens.steer:cool_down", in_footer=False,
     ),
     Action(
         "extend", "plus", "extend", "Make the run longer. A box shows first what the schedule makes of it.",
-        in_footer=False, key_name="+",
+        opens="cockpit.screens.steer:extend", in_footer=False, key_name="+",
     ),
     Action(
         "switch_pane", "tab", "log/sample", "On a narrow screen: show the log instead of the sample, or back.",
@@ -122,7 +127,7 @@ ACTIONS: tuple[Action, ...] = (
     ),
     Action(
         "help", "question_mark", "help", "Every key, and how to read the screen.",
-        when=always, footer_rank=2, key_name="?",
+        when=always, opens="cockpit.screens.help:show_help", footer_rank=2, key_name="?",
     ),
     Action(
         "palette", "ctrl+p", "palette", "Find an action by name.", when=always, in_footer=False, key_name="ctrl+p",
@@ -137,10 +142,10 @@ ACTIONS: tuple[Action, ...] = (
 BY_ID = {action.id: action for action in ACTIONS}
 
 
-def bindings() -> list[Binding]:
-    """The key bindings of all actions."""
+def bindings(actions: Iterable[Action] = ACTIONS) -> list[Binding]:
+    """The key bindings of actions."""
     return [
         Binding(key, action.method, action.label, tooltip=action.help, id=action.id if number == 0 else None)
-        for action in ACTIONS
+        for action in actions
         for number, key in enumerate(action.keys.split(","))
     ]

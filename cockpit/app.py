@@ -7,6 +7,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from typing import Any
 
 import tomli
@@ -21,20 +22,17 @@ from cockpit.actions import ACTIONS, BY_ID
 from cockpit.budget import FASTEST, FrameBudget
 from cockpit.driver import TerminalDriver
 from cockpit.link.base import Link
-from cockpit.screens.help import HelpScreen
 from cockpit.screens.main import MainScreen
 from cockpit.screens.modal import Box
-from cockpit.screens.prompt import SHOWN_SETTINGS, PromptScreen
 from cockpit.screens.quit import QuitChoice, QuitScreen
-from cockpit.screens.reload import ReloadScreen, differences, show
-from cockpit.screens.steer import CooldownScreen, ExtendScreen
+from cockpit.screens.view import View
 from cockpit.state import RunState, reduce, spike_text
 from cockpit.widgets import ink
 from cockpit.widgets.filters import Ascii, Plain, draws_unicode
+from cockpit.widgets.notice import Notice
 from gpt import events as ev
-from gpt.commands import Command, Continue, Sample, SetConfig, Stop
-from gpt.config import Profile, flatten, replace
-from gpt.errors import UserError
+from gpt.commands import Command, Continue, Stop
+from gpt.config import Profile, flatten
 
 NUMBERS_EVERY = 0.25
 """Seconds between two changes of the numbers at least; nobody reads faster."""
@@ -67,14 +65,15 @@ class CockpitApp(App[QuitChoice]):
         self.budget = FrameBudget(link.profile.screen.cpu_budget)
         self.settings: dict[str, Any] = flatten(link.profile)
         """The run's settings by dotted key, changes while running included."""
-        self._reload_profile = reload_profile
+        self.reload_profile = reload_profile
         self._main = MainScreen(link.profile.name, link.run)
         self._dirty = True
         self._drew = False
         self._numbers_drawn = -NUMBERS_EVERY
         self._cost_drawn = 0.0
         self._message_until: float | None = None
-        self._prompt: str | None = None
+        self.prompt: str | None = None
+        """What the pilot had the model continue last."""
         self._loop_of_screen: asyncio.AbstractEventLoop | None = None
         self._leave_with: QuitChoice | None = None
         self.animation_level = "none"
@@ -155,12 +154,15 @@ class CockpitApp(App[QuitChoice]):
         now = time.monotonic()
         if self._message_until is not None and now >= self._message_until:
             self._message_until = None
-            self._main.notice.clear()
+            for notice in self._notices():
+                notice.clear()
             self._dirty = True
         if now - self._cost_drawn >= COST_EVERY and self.budget.share is not None:
             self._cost_drawn = now
             self._main.keys.cost = self.budget.share
             self._dirty = True
+        if isinstance(self.screen, View):
+            return self._show_in_view(self.screen, now, force=force)
         if self.screen is not self._main:
             return self._show_in_box(now)
         if not (self._dirty or force):
@@ -172,6 +174,15 @@ class CockpitApp(App[QuitChoice]):
             self._numbers_drawn = now
         self._dirty = not numbers
         return self._main.show(self.state, numbers=numbers)
+
+    def _show_in_view(self, view: View[Any], now: float, *, force: bool) -> bool:
+        """Draws the view that fills the screen; the main screen behind it stands still."""
+        due = force or now - self._numbers_drawn >= NUMBERS_EVERY
+        if not (due and view.is_complete and (self._dirty or force)):
+            return False
+        self._numbers_drawn = now
+        self._dirty = False
+        return view.show(self.state)
 
     def _show_in_box(self, now: float) -> bool:
         """Says in the open box what the run does meanwhile; the main screen behind it stands still."""
@@ -209,9 +220,15 @@ class CockpitApp(App[QuitChoice]):
 
     def say(self, text: str, level: str = "info") -> None:
         """Puts a message above the keys, for a while. `level` is `info`, `warning` or `error`."""
-        self._main.notice.say(text, level)
+        for notice in self._notices():
+            notice.say(text, level)
         self._message_until = time.monotonic() + MESSAGE_SECONDS
         self._dirty = True
+
+    def _notices(self) -> Iterable[Notice]:
+        """Where a message is read: on the main screen, and in every view in front of it."""
+        yield self._main.notice
+        yield from (screen.notice for screen in self.screen_stack if isinstance(screen, View))
 
     # What a pilot does
 
@@ -222,13 +239,16 @@ class CockpitApp(App[QuitChoice]):
     def action_pilot(self, name: str) -> None:
         """Does an action of cockpit.actions by its id, if it can be done now."""
         action = BY_ID[name]
-        if self.screen is not self._main:
+        if self.screen is not self._main and not (action.everywhere and isinstance(self.screen, View)):
             return
         if action.when(self.state):
             if action.command:
                 said = action.said(self.state) if action.said else ""
                 self.send(action.command(self.state))
                 self.say(said)
+            elif action.opens:
+                module, _, function = action.opens.partition(":")
+                getattr(import_module(module), function)(self)
             else:
                 getattr(self, f"do_{name}")()
         elif self.state.is_final:
@@ -239,72 +259,20 @@ class CockpitApp(App[QuitChoice]):
         self.budget.hurry()
         self.frame(force=True)
 
-    def _open(self, box: Box[Any], then: Callable[[Any], None]) -> None:
-        box.shows = self.state
-        self.push_screen(box, then)
+    def open(self, screen: Box[Any] | View[Any], then: Callable[[Any], None] | None = None) -> None:
+        """Puts a box or a view in front; `then` is called with its result once it is closed."""
+        screen.shows = self.state
 
-    def do_sample(self) -> None:
-        """Asks for a prompt and sends it."""
-        settings = self.link.profile.sample
-        asked = {name: self.settings[f"sample.{name}"] for name in SHOWN_SETTINGS}
-        prompts = self.settings["sample.prompts"] or settings.prompts
-        prompt = self._prompt if self._prompt is not None else prompts[0]
-        self._open(PromptScreen(prompt, **asked), self._sample)
-
-    def _sample(self, prompt: str | None) -> None:
-        if prompt is not None:
-            self._prompt = prompt
-            self.send(Sample(prompt=prompt))
-            self.say("sampling after this micro-step")
-        self.frame(force=True)
-
-    def do_reload(self) -> None:
-        """Reads the profile again and shows what differs."""
-        if self._reload_profile is None:
-            self.say("this run has no profile on disk to read again", "warning")
-            return
-        try:
-            fresh = self._reload_profile()
-        except UserError as error:
-            self.say(str(error), "error")
-            return
-        changes = differences(self.settings, flatten(fresh))
-        if not changes:
-            self.say("no change: the profile on disk is what the run uses")
-            return
-
-        def apply(agreed: bool | None) -> None:
-            if agreed:
-                self.send(SetConfig(changes={change.key: change.new for change in changes}))
-                self.say(
-                    "; ".join(f"{c.key} → {show(c.new)}" for c in changes if c.refusal is None)
-                    or "nothing can change live"
-                )
+        def closed(result: Any) -> None:
+            if then is not None:
+                then(result)
             self.frame(force=True)
 
-        self._open(ReloadScreen(changes, self.link.profile.name), apply)
-
-    def do_cooldown(self) -> None:
-        """Asks over how many steps the rate shall fall, and shows where that ends."""
-        self._open(CooldownScreen(replace(self.link.profile, self.settings), self.state.step), self._steer)
-
-    def do_extend(self) -> None:
-        """Asks how much longer the run shall be, and shows where that ends."""
-        self._open(ExtendScreen(replace(self.link.profile, self.settings)), self._steer)
-
-    def _steer(self, command: Command | None) -> None:
-        if command is not None:
-            self.send(command)
-            self.say("the schedule changes at the next step boundary")
-        self._back()
+        self.push_screen(screen, closed)
 
     def do_switch_pane(self) -> None:
         """Brings the other one of sample and log to the front."""
         self._main.switch_pane()
-
-    def do_help(self) -> None:
-        """Opens the help."""
-        self._open(HelpScreen(), lambda _: self._back())
 
     def do_palette(self) -> None:
         """Opens the palette."""
@@ -323,20 +291,16 @@ class CockpitApp(App[QuitChoice]):
         if self.state.is_final or not self.link.alive:
             self.exit(None)
         elif not isinstance(self.screen, QuitScreen):
-            self._open(QuitScreen(), self._leave)
+            self.open(QuitScreen(), self._leave)
 
     def _leave(self, choice: QuitChoice | None) -> None:
         if choice is None:
-            self._back()
             return
         if choice != "detach":
             self.send(Stop(save=choice == "stop"))
         elif self.state.state == "paused":
             self.send(Continue())  # without a screen nobody could
         self.exit(choice)
-
-    def _back(self) -> None:
-        self.frame(force=True)
 
     # What signals ask for; safe from any thread
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.style import Style
 from rich.table import Table
@@ -16,6 +16,9 @@ from cockpit.widgets import ink
 from cockpit.widgets.chart import MARKERS
 from cockpit.widgets.rows import Piece
 from cockpit.widgets.timebar import PHASES
+
+if TYPE_CHECKING:
+    from cockpit.app import CockpitApp
 
 _READING: tuple[tuple[str, str], ...] = (
     ("loss", "Nats per token. The band reaches from the least to the greatest loss in each column, so that a spike of "
@@ -31,6 +34,11 @@ _READING: tuple[tuple[str, str], ...] = (
 
 
 TITLE = "Keys, and how to read the screen"
+
+
+def show_help(app: CockpitApp) -> None:
+    """Opens the help."""
+    app.open(HelpScreen())
 
 
 class HelpScreen(Box[None]):

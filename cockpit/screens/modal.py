@@ -33,10 +33,10 @@ def hints(*keys: tuple[str, str]) -> Text:
     return text(*parts)
 
 
-def run_line(state: RunState) -> Text:
+def run_pieces(state: RunState) -> list[Piece]:
     """What a run does and how far it is, in a few words."""
     total = f" / {state.max_steps:,}" if state.max_steps is not None else ""
-    return text((f" {state.state.upper()} ", state_style(state.state)), (f"  step {state.step:,}{total}", ink.DIM))
+    return [(f" {state.state.upper()} ", state_style(state.state)), (f"  step {state.step:,}{total}", ink.DIM)]
 
 
 class Box(ModalScreen[Result]):
@@ -59,7 +59,7 @@ class Box(ModalScreen[Result]):
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
             yield Static(text((self._title, ink.BRIGHT)), id="box-title")
-            yield Static(run_line(self.shows) if self.shows else "", id="box-run")
+            yield Static(text(*run_pieces(self.shows)) if self.shows else "", id="box-run")
             with VerticalScroll(id="box-body", can_focus=False):
                 yield from self.body()
             yield Static(self._foot, id="box-foot")
@@ -74,7 +74,7 @@ class Box(ModalScreen[Result]):
     def show_run(self, state: RunState) -> None:
         """Says what the run behind the box is doing; it goes on while the box is open."""
         self.shows = state
-        self.query_one("#box-run", Static).update(run_line(state))
+        self.query_one("#box-run", Static).update(text(*run_pieces(state)))
 
     def action_close(self) -> None:
         """Closes the box; nothing happens."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual import events
 from textual.message import Message
@@ -13,6 +13,10 @@ from textual.widgets import Static, TextArea
 from cockpit.sanitize import clean, clean_line
 from cockpit.screens.modal import Box, hints, text
 from cockpit.widgets import ink
+from gpt.commands import Sample
+
+if TYPE_CHECKING:
+    from cockpit.app import CockpitApp
 
 
 class PromptEditor(TextArea):
@@ -49,6 +53,20 @@ SHOWN_SETTINGS = ("temperature", "top_k", "top_p", "repetition_penalty", "max_ne
 """Keys of [sample] that the box tells."""
 ROOM = 72
 """Cells that the box has for them."""
+
+
+def ask(app: CockpitApp) -> None:
+    """Asks for a prompt and sends it."""
+    asked = {name: app.settings[f"sample.{name}"] for name in SHOWN_SETTINGS}
+    prompts = app.settings["sample.prompts"] or app.link.profile.sample.prompts
+
+    def sample(prompt: str | None) -> None:
+        if prompt is not None:
+            app.prompt = prompt
+            app.send(Sample(prompt=prompt))
+            app.say("sampling after this micro-step")
+
+    app.open(PromptScreen(app.prompt if app.prompt is not None else prompts[0], **asked), sample)
 
 
 class PromptScreen(Box[str]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from textual.widget import Widget
 from textual.widgets import Static
@@ -12,8 +12,37 @@ from cockpit.sanitize import clean_line
 from cockpit.screens.modal import Box, hints, text
 from cockpit.widgets import ink
 from cockpit.widgets.rows import Piece
-from gpt.config import as_toml
+from gpt.commands import SetConfig
+from gpt.config import as_toml, flatten
+from gpt.errors import UserError
 from gpt.live import fixed_reason
+
+if TYPE_CHECKING:
+    from cockpit.app import CockpitApp
+
+
+def reload(app: CockpitApp) -> None:
+    """Reads the profile again, shows what differs, and sends it if the pilot agrees."""
+    if app.reload_profile is None:
+        app.say("this run has no profile on disk to read again", "warning")
+        return
+    try:
+        fresh = app.reload_profile()
+    except UserError as error:
+        app.say(str(error), "error")
+        return
+    changes = differences(app.settings, flatten(fresh))
+    if not changes:
+        app.say("no change: the profile on disk is what the run uses")
+        return
+
+    def apply(agreed: bool | None) -> None:
+        if agreed:
+            app.send(SetConfig(changes={change.key: change.new for change in changes}))
+            live = [f"{change.key} → {show(change.new)}" for change in changes if change.refusal is None]
+            app.say("; ".join(live) or "nothing can change live")
+
+    app.open(ReloadScreen(changes, app.link.profile.name), apply)
 
 
 class Difference(NamedTuple):

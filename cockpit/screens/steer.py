@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from textual.widget import Widget
 from textual.widgets import Input, Static
@@ -17,8 +18,30 @@ from gpt.config import Profile, replace
 from gpt.schedule import decay_span, floor_of, learning_rate
 from gpt.steering import cooldown_changes, decay_has_begun, default_cooldown, extension_changes
 
+if TYPE_CHECKING:
+    from cockpit.app import CockpitApp
+
 _LONGEST = 9
 """Digits that can be typed."""
+
+
+def cool_down(app: CockpitApp) -> None:
+    """Asks over how many steps the rate shall fall, and shows where that ends."""
+    _steer(app, CooldownScreen(replace(app.link.profile, app.settings), app.state.step))
+
+
+def extend(app: CockpitApp) -> None:
+    """Asks how much longer the run shall be, and shows where that ends."""
+    _steer(app, ExtendScreen(replace(app.link.profile, app.settings)))
+
+
+def _steer(app: CockpitApp, screen: SteerScreen) -> None:
+    def agreed(command: Command | None) -> None:
+        if command is not None:
+            app.send(command)
+            app.say("the schedule changes at the next step boundary")
+
+    app.open(screen, agreed)
 
 
 class SteerScreen(Box[Command]):

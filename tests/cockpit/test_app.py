@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib import import_module
 
 import pytest
 from played_runs import (
@@ -354,7 +355,11 @@ def test_parts_never_take_more_rows_than_there_are(height: int) -> None:
 
 def test_every_action_can_be_done() -> None:
     for action in ACTIONS:
-        assert action.command or hasattr(CockpitApp, f"do_{action.id}"), action.id
+        if action.opens:
+            module, _, function = action.opens.partition(":")
+            assert callable(getattr(import_module(module), function)), action.id
+        else:
+            assert action.command or hasattr(CockpitApp, f"do_{action.id}"), action.id
     assert len(BY_ID) == len(ACTIONS)
     keys = [key for action in ACTIONS for key in action.keys.split(",")]
     assert len(keys) == len(set(keys))

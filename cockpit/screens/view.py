@@ -1,0 +1,104 @@
+"""What fills the whole screen in front of the main one: the run's state above, a notice and the keys below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, TypeVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.screen import Screen
+from textual.strip import Strip
+from textual.widget import Widget
+
+from cockpit.actions import ACTIONS, bindings
+from cockpit.compositor import SpanCompositor
+from cockpit.screens.modal import run_pieces
+from cockpit.state import RunState
+from cockpit.widgets import ink
+from cockpit.widgets.notice import Notice
+from cockpit.widgets.rows import Piece, RowsWidget, row, rule
+
+Result = TypeVar("Result")
+
+
+class View(Screen[Result]):
+    """A screen of its own beside the main one, drawn in frames as that is. Escape or q closes it with None.
+
+    Subclasses say what is in it (`body`) and draw their own widgets in `show_body`.
+
+    Args:
+        title: its name, at the top.
+        keys: each key that works here and what it does, for the last row.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("escape,q", "close", "close"),
+        *bindings(action for action in ACTIONS if action.everywhere),
+    ]
+
+    def __init__(self, title: str, keys: Iterable[tuple[str, str]]) -> None:
+        super().__init__()
+        self._compositor = SpanCompositor()
+        self._top, self._bottom = _Top(title), _Keys([*keys, ("esc", "back")])
+        self.notice = Notice()
+        self.shows = RunState()
+        """The state that is shown; set before the view is opened, and by `show`."""
+        self.is_complete = False
+        """True once all its parts are there."""
+
+    def body(self) -> Iterable[Widget]:
+        """What is between the first row and the notice."""
+        raise NotImplementedError
+
+    def show_body(self, state: RunState) -> bool:
+        """Draws the body for a state; True where anything changed."""
+        raise NotImplementedError
+
+    def compose(self) -> ComposeResult:
+        yield self._top
+        yield from self.body()
+        yield self.notice
+        yield self._bottom
+
+    def on_mount(self) -> None:
+        self.is_complete = True
+        self.call_after_refresh(lambda: self.show(self.shows))
+
+    def show(self, state: RunState) -> bool:
+        """Draws a state; True where anything changed."""
+        self.shows = state
+        return any([self._top.show(state), self.show_body(state), self.notice.show(state), self._bottom.show(state)])
+
+    def action_close(self) -> None:
+        """Goes back to the main screen."""
+        self.dismiss(None)
+
+
+class _Top(RowsWidget):
+    """The view's name, and what the run does meanwhile."""
+
+    DEFAULT_CSS = "_Top { height: 1; }"
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self._title = title
+
+    def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
+        return [rule(width, [(self._title, ink.BRIGHT)], run_pieces(state))]
+
+
+class _Keys(RowsWidget):
+    """The keys of the view."""
+
+    DEFAULT_CSS = "_Keys { height: 1; dock: bottom; }"
+
+    def __init__(self, keys: Iterable[tuple[str, str]]) -> None:
+        super().__init__()
+        self._keys = list(keys)
+
+    def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
+        pieces: list[Piece] = []
+        for key, what in self._keys:
+            pieces += [(f" {key} ", ink.BRIGHT), (f"{what} ", ink.DIM)]
+        return [row(width, pieces)]
