@@ -61,6 +61,14 @@ def settled(ahead: Reader) -> None:
         assert ahead._changed.wait_for(lambda: len(ahead._ready) == ahead.ahead or not ahead._is_reading, PATIENCE)
 
 
+def test_batches_gathered_together_are_those_gathered_alone(make: Callable[..., Reader]) -> None:
+    """In order, again, back, over the end of epochs, and in batches of another size."""
+    together, alone = make(ahead=0, in_memory=10**6), make(ahead=0)
+    places = [*((4 * i, 4) for i in range(3 * reader.GATHERED)), (8, 4), (8, 4), (12, 4), (16, 3), (19, 3), (0, 4)]
+    for first, count in places:
+        assert alike(together.take(first, count), alone.take(first, count)), (first, count)
+
+
 @pytest.mark.parametrize("sampling", ["shuffle", "replacement"])
 def test_what_is_asked_for_is_given_whatever_was_read_ahead(make: Callable[..., Reader], sampling: str) -> None:
     """In order, again, back, forward, over the end of epochs, and in batches of another size."""
