@@ -34,11 +34,11 @@ class Adopter(Trainer):
             }  # fmt: skip
             self.snapshot.put(imported.weights, imported.moments, state, imported.source)
             self.step = imported.step
-            if not self._save("imported"):
+            if not self.record.save("imported"):
                 raise CheckpointError(
-                    f"the checkpoint could not be written ({self.saver.refusal}); nothing is imported"
+                    f"the checkpoint could not be written ({self.record.saver.refusal}); nothing is imported"
                 )
-            self.saver.wait()
-            self._state("stopped")
+            self.record.saver.wait()
+            self.state("stopped")
         finally:
             self._threads.close()

@@ -44,7 +44,7 @@ def trained(folder: Path, name: str, **data: Any) -> list[Event]:
     trainer = Trainer(profile, run, events.append)
     trainer.run()
     trainer.send(Sample(seed=5, count=2))
-    trainer._obey()  # pyright: ignore[reportPrivateUsage]
+    trainer.helm.obey()
     return events
 
 

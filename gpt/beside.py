@@ -1,0 +1,85 @@
+"""What is done beside training: evaluations and samples. Neither can change the weights."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from gpt import commands
+from gpt import events as ev
+from gpt.config import Profile
+from gpt.data import Dataset
+from gpt.device import Device
+from gpt.evaluate import Evaluator
+from gpt.inbox import Inbox
+from gpt.ranks import Ranks
+from gpt.record import Record
+from gpt.reporter import Reporter
+from gpt.sampler import draw_samples
+from gpt.snapshot import Snapshot
+
+
+class Run(Protocol):
+    """What is looked at here of a run."""
+
+    profile: Profile
+    step: int
+    samples: int
+    emit: Callable[[ev.Event], None]
+    ranks: Ranks
+    reporter: Reporter
+    inbox: Inbox
+    record: Record
+    device: Device
+    data: Dataset
+    snapshot: Snapshot
+    evaluator: Evaluator
+
+    def due(self, interval: int) -> bool: ...
+    def doing(self, state: str, phase: str) -> contextlib.AbstractContextManager[None]: ...
+
+
+class Beside:
+    """Evaluates and samples one run."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def maybe_evaluate(self) -> None:
+        """Evaluates where the interval says so."""
+        if self._run.due(self._run.profile.train.eval_interval):
+            self.evaluate()
+
+    def maybe_sample(self) -> None:
+        """Samples where the interval says so."""
+        run = self._run
+        drawn_before = run.step == run.record.first_step > 0  # by the sitting that saved this step
+        if run.due(run.profile.sample.interval) and not drawn_before:
+            self.sample(commands.Sample(), run.profile.sample.prompts)
+
+    def evaluate(self, *, whole: bool = False) -> None:
+        """Estimates both losses with dropout off; saves when the validation loss is the lowest so far."""
+        run = self._run
+        if run.evaluator.knows(run.step, whole=whole):
+            return  # nothing has changed since
+        with run.doing("evaluating", "evaluate"):
+            run.reporter.maybe_measure_peak()
+            best = run.evaluator.evaluate(run.step, run.snapshot.forward, run.profile, whole=whole, go_on=self._goes_on)
+        if best and run.step and run.profile.checkpoint.best:
+            run.record.save("best", best=True)
+
+    def sample(self, command: commands.Sample, prompts: Sequence[str] | None = None) -> None:
+        """Continues a prompt, or several, with generators of their own; the first rank does, the others wait."""
+        run = self._run
+        with run.doing("sampling", "sample"), run.ranks.whole(run.snapshot.model):
+            drawn = run.ranks.is_first and draw_samples(
+                run.snapshot.model, run.data.tokenizer, run.device, run.profile.sample, command, prompts=prompts,
+                number=run.samples + 1, step=run.step, emit=run.emit, go_on=self._goes_on,
+            )  # fmt: skip
+            run.samples += run.ranks.agree(drawn)
+
+    def _goes_on(self) -> bool:
+        """Asked while something is done; False where a Stop waits, which breaks it off."""
+        self._run.reporter.tick()
+        return not self._run.inbox.holds_stop

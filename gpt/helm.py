@@ -1,0 +1,143 @@
+"""What the pilot's commands do to a run: stand still, go on, change, end. What each means is said in gpt.commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gpt import commands
+from gpt import events as ev
+from gpt.beside import Beside
+from gpt.commands import Command
+from gpt.config import Profile, flatten
+from gpt.inbox import Inbox
+from gpt.ledger import TimeLedger
+from gpt.live import apply_changes
+from gpt.ranks import Ranks
+from gpt.record import Record
+from gpt.reporter import TICK_SECONDS, Reporter
+from gpt.steering import cooldown_changes, extension_changes
+
+if TYPE_CHECKING:
+    from gpt.recovery import Recovery
+
+PAUSED_TICK_SECONDS = 2.0
+"""Time between two reports of the ledger while nothing goes on."""
+
+
+class Run(Protocol):
+    """What is steered here of a run."""
+
+    profile: Profile
+    step: int
+    config_log: list[dict[str, Any]]
+    emit: Callable[[ev.Event], None]
+    ranks: Ranks
+    ledger: TimeLedger
+    reporter: Reporter
+    inbox: Inbox
+    beside: Beside
+    record: Record
+    recovery: Recovery
+
+    def drain(self) -> None: ...
+    def state(self, state: str, detail: str = "") -> str: ...
+
+
+class Helm:
+    """Obeys one run's pilot, at step boundaries and, where that is safe, between micro-steps."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._single_steps = 0
+        self.is_paused = False
+        """Whether the run stands still, or will once a single step is done."""
+        self.stop: commands.Stop | None = None
+        """The command that ends the run, once there is one."""
+
+    def obey(self) -> None:
+        """Takes up all waiting commands; while paused, waits here for more."""
+        run = self._run
+        while True:
+            for command in run.inbox.take():
+                self._carry_out(command)
+            if not self.is_paused or self._single_steps or self.stop:
+                return
+            if reason := run.record.saver.overdue:
+                run.record.save(reason)
+            with run.ledger.during("paused"):
+                run.inbox.wait(TICK_SECONDS)
+            run.reporter.tick(every=PAUSED_TICK_SECONDS)
+
+    def obey_inside_step(self) -> bool:
+        """What can be obeyed between two micro-steps is; False where the step is to be given up, for a Stop."""
+        self._run.inbox.enter_step()
+        if self._run.ranks.size == 1:  # several hear their pilot at step boundaries only
+            self.obey()
+        self._run.reporter.tick()
+        return not (self.stop and self.is_paused)
+
+    def count_step(self) -> None:
+        """Notes that a step is done; the one that was asked for while paused ends in the pause again."""
+        if self._single_steps:
+            self._single_steps -= 1
+            self.pause()
+
+    def pause(self) -> None:
+        """Stands still from here on, until it is told otherwise."""
+        self._run.drain()
+        if not self.is_paused:
+            self.is_paused = True
+            self._run.emit(ev.Paused(step=self._run.step))
+        self._run.reporter.tick(now=True)
+        self._run.state("paused")
+
+    def set_config(self, changes: dict[str, Any]) -> None:
+        """Applies what can change live, from the next step on; refuses the rest with the reason."""
+        run = self._run
+        before = flatten(run.profile)
+        run.profile, said = apply_changes(run.profile, changes, run.step)
+        for event in said:
+            if isinstance(event, ev.ConfigChanged):
+                key = event.key
+                run.config_log.append({"step": run.step, "key": key, "old": before[key], "new": changes[key]})
+            run.emit(event)
+
+    def _carry_out(self, command: Command) -> None:
+        run = self._run
+        run.emit(ev.CommandReceived(command=type(command).__name__, step=run.step))
+        match command:
+            case commands.Pause():
+                run.drain()
+                self.pause()
+            case commands.Continue():
+                self._go_on()
+            case commands.StepOnce():
+                if self.is_paused:
+                    self._single_steps = 1
+                    run.state("running", "one step")
+            case commands.Sample():
+                run.beside.sample(command)
+            case commands.Evaluate():
+                run.beside.evaluate(whole=command.whole)
+            case commands.Save():
+                run.record.save("asked")
+            case commands.SetConfig():
+                self.set_config(command.changes)
+            case commands.Cooldown():
+                self.set_config(cooldown_changes(run.profile, run.step, command.steps))
+            case commands.Extend():
+                self.set_config(extension_changes(run.profile, run.step, command.steps))
+            case commands.Stop():
+                self.stop = command
+                run.recovery.forgive()
+                run.state("stopping")
+            case commands.Leave():
+                run.recovery.be_left()
+
+    def _go_on(self) -> None:
+        if self.is_paused:
+            self.is_paused, self._single_steps = False, 0
+            self._run.recovery.forgive()
+            self._run.emit(ev.Continued(step=self._run.step))
+            self._run.state("running")

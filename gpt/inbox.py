@@ -1,0 +1,77 @@
+"""The commands on their way to the trainer: sent from any thread, taken up by the one that trains.
+
+What cannot be obeyed inside a step is held back until the step is done, and then comes before all that was sent later.
+"""
+
+from __future__ import annotations
+
+import collections
+import threading
+from collections.abc import Iterator
+
+from gpt import commands
+from gpt.commands import Command
+from gpt.ranks import Ranks
+
+_CHANGES = (commands.SetConfig, commands.Cooldown, commands.Extend)
+"""Commands that change settings: a step that has begun without them ends without them."""
+
+
+class Inbox:
+    """The commands of one run's pilot.
+
+    Args:
+        ranks: those that obey together; what one of them was sent, all take up.
+    """
+
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
+        self._waiting: collections.deque[Command] = collections.deque()
+        self._held_back: list[Command] = []
+        self._wake = threading.Event()
+        self._inside_step = False
+
+    def put(self, command: Command) -> None:
+        """Adds a command. From any thread, never blocks."""
+        self._waiting.append(command)
+        self._wake.set()
+
+    def take(self) -> Iterator[Command]:
+        """The commands that can be obeyed now, in their order; what comes in meanwhile is taken up too."""
+        waiting = self._ranks.exchange(self._waiting)
+        while waiting:
+            command = waiting.popleft()
+            if self._inside_step and self._has_to_wait(command):
+                self._held_back.append(command)
+            else:
+                yield command
+
+    def _has_to_wait(self, command: Command) -> bool:
+        """A setting, and a save that was asked for after it, wait for the step that began without it."""
+        return isinstance(command, _CHANGES) or (bool(self._held_back) and isinstance(command, commands.Save))
+
+    def enter_step(self) -> None:
+        """Notes that a step is half-way: what changes settings waits from here on."""
+        self._inside_step = True
+
+    def leave_step(self) -> None:
+        """Notes that no step is under way; what was held back comes next."""
+        self._inside_step = False
+        self._waiting.extendleft(reversed(self._held_back))
+        self._held_back.clear()
+
+    def wait(self, seconds: float) -> None:
+        """Waits until a command comes, no longer than that. Every rank comes here; only the first hears its pilot."""
+        if self._ranks.is_first:  # the others wait for what it has heard
+            self._wake.wait(timeout=seconds)
+            self._wake.clear()
+
+    @property
+    def is_empty(self) -> bool:
+        """False where a command waits. From the thread that trains, like the rest here."""
+        return not self._waiting
+
+    @property
+    def holds_stop(self) -> bool:
+        """True where a Stop waits: what is done beside training then is broken off for it."""
+        return any(isinstance(command, commands.Stop) for command in tuple(self._waiting))

@@ -1,0 +1,105 @@
+"""What is done where too many steps in a row went wrong: back to a good checkpoint, or a question to the pilot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from gpt import checkpoint
+from gpt import events as ev
+from gpt.config import Profile
+from gpt.errors import DivergedError
+from gpt.guard import describe
+from gpt.helm import Helm
+from gpt.ledger import TimeLedger
+from gpt.ranks import Ranks
+from gpt.record import Record
+from gpt.rewind import gentler, last_good
+from gpt.snapshot import Snapshot
+from gpt.watch import Watch
+
+
+class Run(Protocol):
+    """What is recovered here of a run."""
+
+    profile: Profile
+    step: int
+    emit: Callable[[ev.Event], None]
+    ranks: Ranks
+    ledger: TimeLedger
+    snapshot: Snapshot
+    watch: Watch
+    record: Record
+    helm: Helm
+
+    def drain(self) -> None: ...
+    def state(self, state: str, detail: str = "") -> str: ...
+
+
+class Recovery:
+    """Does what one run's guard asks for.
+
+    Args:
+        attended: whether somebody watches, and can be asked what to do.
+    """
+
+    def __init__(self, run: Run, *, attended: bool) -> None:
+        self._run, self._attended = run, attended
+        self._asking: ev.SpikeDetected | None = None  # what it stands paused for
+
+    def heed_guard(self) -> None:
+        """Where too many steps in a row were left out: goes back, or asks the pilot."""
+        fault = self._run.watch.take_demand()
+        if fault and not (fault.action == "rewind" and self._rewind(fault)):
+            self._ask(fault)
+
+    def forgive(self) -> None:
+        """Begins to judge anew where the pilot has decided what he was asked."""
+        if self._asking:
+            self._asking = None
+            self._run.watch.guard.forgive()
+
+    def be_left(self) -> None:
+        """Notes that nobody watches any more. Raises DivergedError where it stands paused to ask."""
+        self._attended = False
+        if self._asking:
+            self._give_up(self._asking)
+
+    def _rewind(self, fault: ev.SpikeDetected) -> bool:
+        """Goes back to the last good checkpoint and on from there: more slowly, on other data. False: there is none."""
+        run, saver, guard = self._run, self._run.record.saver, self._run.watch.guard
+        with run.ledger.during("checkpoint"):
+            run.drain()
+            saver.wait()
+            found = run.ranks.agree(last_good(saver.parent, guard.calm_step))
+            if not found:
+                return False
+            before, position, rewinds = run.step, run.snapshot.position, guard.rewinds
+            run.record.restore(*found)
+            run.ranks.meet()  # all have read it: it may be replaced
+            run.watch.take_demand()
+            guard.rewinds = rewinds + 1
+            run.snapshot.move_on_to(position)
+            run.snapshot.capture_generators()
+        why = f"rewound from step {before:,}: {describe(fault)}"
+        run.emit(ev.Resumed(step=run.step, exact=False, why=why))
+        run.state("paused" if run.helm.is_paused else "running")
+        run.helm.set_config(gentler(run.profile))
+        if run.record.save("rewind") and run.ranks.is_first:
+            checkpoint.discard_after(saver.parent, run.step)
+        return True
+
+    def _ask(self, fault: ev.SpikeDetected) -> None:
+        """Pauses until the pilot has decided; ends the run where there is none."""
+        self._asking = fault
+        if not self._attended:
+            self._give_up(fault)
+        self._run.helm.pause()
+
+    def _give_up(self, fault: ev.SpikeDetected) -> None:
+        self._run.drain()
+        self.forgive()  # whoever resumes has decided to go on
+        raise DivergedError(
+            f"step {fault.step:,}: {describe(fault)}, and nobody is there to ask; "
+            "resume with a lower optim.learning_rate"
+        )
