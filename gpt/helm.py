@@ -77,6 +77,13 @@ class Helm:
         self._run.reporter.tick()
         return not (self.stop and self.is_paused)
 
+    def turn_down(self) -> None:
+        """Answers what has come too late to be obeyed: the run is at its end."""
+        for command in self._run.inbox.take():
+            if not isinstance(command, commands.Leave | commands.Stop):  # they have what they want
+                name = type(command).__name__
+                self._run.reporter.log("warning", f"{name} came too late: the run has ended; resume it for more steps")
+
     def count_step(self) -> None:
         """Notes that a step is done; the one that was asked for while paused ends in the pause again."""
         if self._single_steps:
@@ -113,7 +120,9 @@ class Helm:
             case commands.Continue():
                 self._go_on()
             case commands.StepOnce():
-                if self.is_paused:
+                if not self._steps_left:
+                    self._say_none_is_left()
+                elif self.is_paused:
                     self._single_steps = 1
                     run.state("running", "one step")
             case commands.Sample():
@@ -124,6 +133,8 @@ class Helm:
                 run.record.save("asked")
             case commands.SetConfig():
                 self.set_config(command.changes)
+            case commands.Cooldown(steps=None) if not self._steps_left:
+                self._say_none_is_left()
             case commands.Cooldown():
                 self.set_config(cooldown_changes(run.profile, run.step, command.steps))
             case commands.Extend():
@@ -134,6 +145,13 @@ class Helm:
                 run.state("stopping")
             case commands.Leave():
                 run.recovery.be_left()
+
+    @property
+    def _steps_left(self) -> int:
+        return max(0, self._run.profile.train.max_steps - self._run.step)
+
+    def _say_none_is_left(self) -> None:
+        self._run.reporter.log("warning", "no step is left; extend the run, or let it end")
 
     def _go_on(self) -> None:
         if self.is_paused:

@@ -97,13 +97,10 @@ class Trainer:
             self.helm.obey()
             self.beside.maybe_sample()
             self.beside.maybe_evaluate()
-            while not self._done():
-                self.helm.obey()
-                self._take_step()
-                self.recovery.heed_guard()
-                self.beside.maybe_sample()
-                self.beside.maybe_evaluate()
-                self.record.maybe_save()
+            self.helm.obey()
+            self._train()
+            while self._conclude():
+                self._train()
             self._finish()
         except DivergedError as error:
             self._fail(str(error), user_error=True, alike=True)
@@ -116,6 +113,16 @@ class Trainer:
             raise
         finally:
             self._threads.close()
+
+    def _train(self) -> None:
+        """Takes the steps that are left."""
+        while not self._done():
+            self._take_step()
+            self.recovery.heed_guard()
+            self.beside.maybe_sample()
+            self.beside.maybe_evaluate()
+            self.record.maybe_save()
+            self.helm.obey()
 
     def _fail(self, text: str, *, user_error: bool = False, alike: bool = False) -> None:
         """Saves what can be saved and says why the run ends; `alike`: all ranks have come here, and save together."""
@@ -167,8 +174,6 @@ class Trainer:
 
     def _take_step(self) -> None:
         """One optimizer step; a Stop while it stands paused half-way gives it up, weights untouched."""
-        if self.is_stopping:
-            return
         optim, snapshot = self.profile.optim, self.snapshot
         lr = learning_rate(self.step, optim, self.profile.train.max_steps)
         try:
@@ -196,23 +201,30 @@ class Trainer:
             self.reporter.step_done(result, self.profile, tokens=tokens)
             self.watch.take_in(result, self.profile)
 
-    def _finish(self) -> None:
-        """The last evaluation, sample and checkpoint; what a Stop leaves out is left out."""
+    def _conclude(self) -> bool:
+        """The last evaluation and sample, unless a Stop leaves them out; True where the pilot has more steps taken."""
         self.drain()
+        if self.is_stopping:
+            return False
+        self.beside.evaluate()
+        if self.profile.sample.interval and not self.due(self.profile.sample.interval):
+            self.beside.sample(commands.Sample())
+        self.helm.obey()
+        return not self._done()
+
+    def _finish(self) -> None:
+        """The last checkpoint, and an answer to what came after all was done."""
         saver = self.record.saver
         save, reason = True, "max_steps"
         if stop := self.helm.stop:
             save, reason = stop.save, "stopped" if stop.save else "discarded"
-        else:
-            self.beside.evaluate()
-            if self.profile.sample.interval and not self.due(self.profile.sample.interval):
-                self.beside.sample(commands.Sample())
         save = save or saver.waiting == "asked"
         if save and not self.record.save("stop" if stop else "end"):
             raise CheckpointError(
                 f"the last checkpoint could not be written ({saver.refusal}); mend that and resume the run"
             )
         saver.wait()
+        self.helm.turn_down()
         self.reporter.tick(now=True)
         evaluator = self.evaluator
         self.emit(ev.Finished(
