@@ -33,7 +33,7 @@ class Action:
     id: str
     """Also the id of its key binding."""
     keys: str
-    """Textual's names of its keys, separated by commas; the first one is shown."""
+    """Textual's names of its keys, separated by commas; the first one is shown. Empty: only the palette has it."""
     label: str
     """A word or two, for the key bar."""
     help: str
@@ -126,6 +126,10 @@ ACTIONS: tuple[Action, ...] = (
         when=always, in_footer=False,
     ),
     Action(
+        "theme", "", "theme", "Choose the colours: dark, light, the terminal's own, or without red and green.",
+        when=always, opens="cockpit.screens.looks:choose", in_footer=False, everywhere=True,
+    ),
+    Action(
         "help", "question_mark", "help", "Every key, and how to read the screen.",
         when=always, opens="cockpit.screens.help:show_help", footer_rank=2, key_name="?",
     ),
@@ -147,5 +151,5 @@ def bindings(actions: Iterable[Action] = ACTIONS) -> list[Binding]:
     return [
         Binding(key, action.method, action.label, tooltip=action.help, id=action.id if number == 0 else None)
         for action in actions
-        for number, key in enumerate(action.keys.split(","))
+        for number, key in enumerate(filter(None, action.keys.split(",")))
     ]

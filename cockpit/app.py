@@ -16,20 +16,22 @@ from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 from textual.screen import Screen
+from textual.widget import Widget
 
 from cockpit import format as fmt
 from cockpit.actions import ACTIONS, BY_ID
 from cockpit.budget import FASTEST, FrameBudget
 from cockpit.driver import TerminalDriver
 from cockpit.link.base import Link
+from cockpit.options import USUAL, ScreenOptions
 from cockpit.screens.main import MainScreen
 from cockpit.screens.modal import Box
 from cockpit.screens.quit import QuitChoice, QuitScreen
 from cockpit.screens.view import View
 from cockpit.state import RunState, reduce, spike_text
-from cockpit.widgets import ink
 from cockpit.widgets.filters import Ascii, Plain, draws_unicode
 from cockpit.widgets.notice import Notice
+from cockpit.widgets.themes import DARK, LOOKS, Look
 from gpt import events as ev
 from gpt.commands import Command, Continue, Stop
 from gpt.config import Profile, flatten
@@ -53,12 +55,15 @@ class CockpitApp(App[QuitChoice]):
     Args:
         link: where events come from and commands go to. Its `start` is called once the first frame has been drawn.
         reload_profile: reads the profile from disk again; may raise UserError. None: there is nothing to read.
+        options: what was asked for on the command line.
     """
 
     CSS_PATH = "cockpit.tcss"
     TITLE = "gpt-cockpit"
 
-    def __init__(self, link: Link, *, reload_profile: Callable[[], Profile] | None = None) -> None:
+    def __init__(
+        self, link: Link, *, reload_profile: Callable[[], Profile] | None = None, options: ScreenOptions = USUAL
+    ) -> None:
         super().__init__()
         self.link = link
         self.state = RunState()
@@ -77,11 +82,11 @@ class CockpitApp(App[QuitChoice]):
         self._loop_of_screen: asyncio.AbstractEventLoop | None = None
         self._leave_with: QuitChoice | None = None
         self.animation_level = "none"
-        self.register_theme(ink.THEME)
-        self.theme = ink.THEME.name
-        self._output_filters: list[LineFilter] = [Plain()] if self.no_color else []
-        if not draws_unicode(os.environ):
-            self._output_filters.append(Ascii())
+        self._ascii = [] if draws_unicode(os.environ) else [Ascii()]
+        self._output_filters: list[LineFilter] = []
+        for look in LOOKS.values():
+            self.register_theme(look.theme)
+        self.wear(LOOKS[options.theme or link.profile.screen.theme or DARK.name])
 
     # Textual's own hooks
 
@@ -91,7 +96,7 @@ class CockpitApp(App[QuitChoice]):
         return TerminalDriver if chosen is LinuxDriver else chosen
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """No colours at all for NO_COLOR, and ASCII for terminals that need it.
+        """The theme's colours, none at all for NO_COLOR, and ASCII for terminals that need it.
 
         Textual's own filter for the terminal's 16 colours is left out: nothing here is drawn with them.
         """
@@ -107,6 +112,19 @@ class CockpitApp(App[QuitChoice]):
             with contextlib.suppress(OSError):
                 os.write(2 if stderr else 1, text.encode(errors="replace"))
 
+    def wear(self, look: Look) -> None:
+        """Shows everything in a theme. NO_COLOR is stronger."""
+        self.look = DARK if self.no_color else look
+        self._output_filters = [*([Plain()] if self.no_color else self.look.filters), *self._ascii]
+        self.theme = self.look.theme.name
+        if self.is_running:
+            self.call_next(self._paint_anew)
+
+    def _paint_anew(self) -> None:
+        for screen in self.screen_stack:
+            for widget in screen.walk_children(Widget, with_self=True):
+                widget.refresh()
+
     def get_default_screen(self) -> Screen:
         return self._main
 
@@ -114,7 +132,7 @@ class CockpitApp(App[QuitChoice]):
         """The palette: every action that can be done now."""
         for action in ACTIONS:
             if action.when(self.state) and action.id != "palette":
-                title = f"{action.label_for(self.state)}  ({action.key_label})"
+                title = action.label_for(self.state) + (f"  ({action.key_label})" if action.keys else "")
                 yield SystemCommand(
                     title, action.help, lambda chosen=action.id: self.call_next(self.action_pilot, chosen)
                 )
@@ -202,6 +220,7 @@ class CockpitApp(App[QuitChoice]):
                 self.settings = flatten(self.link.profile)
             case ev.ConfigChanged():
                 self.settings[event.key] = _value(event.new)
+                self._obey_setting(event.key)
                 self.say(f"{event.key} is {event.new} from step {event.step + 1:,} on")
             case ev.ConfigRefused():
                 self.say(f"{event.key} stays {event.old}: {event.reason}", "warning")
@@ -217,6 +236,13 @@ class CockpitApp(App[QuitChoice]):
                 self._main.front_sample()
             case ev.LogLine(level="warning" | "error"):
                 self.say(event.text, event.level)
+
+    def _obey_setting(self, key: str) -> None:
+        """Follows a change of a setting that is the screen's own."""
+        if key == "screen.cpu_budget":
+            self.budget.share_allowed = self.settings[key]
+        elif key == "screen.theme":
+            self.wear(LOOKS[self.settings[key] or DARK.name])
 
     def say(self, text: str, level: str = "info") -> None:
         """Puts a message above the keys, for a while. `level` is `info`, `warning` or `error`."""

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from json import dumps
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
 from cockpit import __version__, commands_data, commands_eval, commands_sample
 from cockpit.commands_export import export
+from cockpit.options import ScreenOptions
 from cockpit.sanitize import clean_line
 from gpt.errors import UserError
 from gpt.ranks import launched_rank, launched_ranks
@@ -69,6 +70,10 @@ def train(
     runs_dir: RunsDir = Path("runs"),
     resume: Annotated[bool, Parameter(help="Go on with --run, or else with the profile's newest run.")] = False,
     headless: Annotated[bool, Parameter(help="Print lines instead of drawing a screen.")] = False,
+    theme: Annotated[
+        Literal["dark", "light", "ansi", "colorblind"] | None,
+        Parameter(help="Colours: dark, light, ansi (the terminal's own) or colorblind."),
+    ] = None,
 ) -> int:
     """Trains a profile.
 
@@ -82,7 +87,8 @@ def train(
     loaded = profiles.load(profiles.find(profile), overrides)
     from cockpit import session
 
-    return session.run(loaded, run_name=run, runs_dir=runs_dir, resume=resume, headless=headless)
+    options = ScreenOptions(theme=theme)
+    return session.run(loaded, run_name=run, runs_dir=runs_dir, resume=resume, headless=headless, options=options)
 
 
 @app.command

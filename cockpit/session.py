@@ -23,6 +23,7 @@ from cockpit import profile as profiles
 from cockpit.headless import HeadlessReporter
 from cockpit.link import crew
 from cockpit.link.local import LocalLink
+from cockpit.options import USUAL, ScreenOptions
 from cockpit.profile import Loaded
 from cockpit.runs import Run, latest
 from cockpit.sanitize import clean_line
@@ -41,7 +42,10 @@ POLL_SECONDS = 0.1
 """How often a run without a screen looks for events to print."""
 
 
-def run(loaded: Loaded, *, run_name: str | None, runs_dir: Path, resume: bool, headless: bool) -> int:
+def run(
+    loaded: Loaded, *, run_name: str | None, runs_dir: Path, resume: bool, headless: bool,
+    options: ScreenOptions = USUAL,
+) -> int:  # fmt: skip
     """Trains one run to its end and returns the exit code.
 
     0: all steps done, or stopped by its pilot. 1: our error. 2: the user's. 130 and 143: SIGINT and SIGTERM, saved.
@@ -57,12 +61,13 @@ def run(loaded: Loaded, *, run_name: str | None, runs_dir: Path, resume: bool, h
         if not ranks.is_first:
             return crew.serve(ranks)
         with crew.told_in_any_case(ranks) as tell:
-            return _lead(loaded, run_name, runs_dir, resume, headless, ranks, tell)
+            return _lead(loaded, run_name, runs_dir, resume, headless, options, ranks, tell)
 
 
 def _lead(
-    loaded: Loaded, run_name: str | None, runs_dir: Path, resume: bool, headless: bool, ranks: Ranks, tell: crew.Tell
-) -> int:
+    loaded: Loaded, run_name: str | None, runs_dir: Path, resume: bool, headless: bool, options: ScreenOptions,
+    ranks: Ranks, tell: crew.Tell,
+) -> int:  # fmt: skip
     """The sitting of the first rank, or the only one: it has the run's folder, and tells the others what to train."""
     sitting = _resume(loaded, run_name, runs_dir) if resume else None
     profile = sitting.profile if sitting else loaded.profile
@@ -84,27 +89,33 @@ def _lead(
             again = profiles.load(loaded.path, loaded.overrides)
             return _resumed_profile(again, sitting.file_then, sitting.at_checkpoint) if sitting else again.profile
 
-        code = _sit(link, profile, reload_profile, folder, headless)
+        code = _sit(link, profile, reload_profile, folder, None if headless else options)
         if link.failure and link.failure.user_error and not sitting:
             folder.discard()
     return code
 
 
-def _sit(link: LocalLink, profile: Profile, reload_profile: Callable[[], Profile], folder: Run, headless: bool) -> int:
+def _sit(
+    link: LocalLink,
+    profile: Profile,
+    reload_profile: Callable[[], Profile],
+    folder: Run,
+    screen: ScreenOptions | None,
+) -> int:
     """Runs the trainer behind a screen, without one, or first the one and then the other."""
     with captured_console(folder.console_path) as outside:
         signals = _Signals(link)
         state, goes_on = RunState(max_steps=profile.train.max_steps), True
         with signals.installed():
-            if not headless:
-                state, goes_on = _show_screen(link, reload_profile, outside, signals)
+            if screen:
+                state, goes_on = _show_screen(link, reload_profile, screen, outside, signals)
                 if goes_on:
                     link.send(Leave())
             began = time.time()
             link.start()
             reporter = HeadlessReporter(profile, stream=outside, run=folder)
             reporter.state = state
-            _follow(link, reporter, since=began if headless else 0.0, silently=not goes_on)
+            _follow(link, reporter, since=0.0 if screen else began, silently=not goes_on)
             link.close()
         if link.crash:
             traceback.print_exception(link.crash)  # into console.log
@@ -112,12 +123,16 @@ def _sit(link: LocalLink, profile: Profile, reload_profile: Callable[[], Profile
 
 
 def _show_screen(
-    link: LocalLink, reload_profile: Callable[[], Profile], outside: IO[str], signals: _Signals
+    link: LocalLink,
+    reload_profile: Callable[[], Profile],
+    options: ScreenOptions,
+    outside: IO[str],
+    signals: _Signals,
 ) -> tuple[RunState, bool]:
     """Shows the screen until its pilot leaves; returns what it knew, and whether the run is to be followed in lines."""
     from cockpit.app import CockpitApp
 
-    app = signals.app = CockpitApp(link, reload_profile=reload_profile)
+    app = signals.app = CockpitApp(link, reload_profile=reload_profile, options=options)
     link.screen = app.budget
     choice, failed = None, False
     try:

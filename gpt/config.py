@@ -229,10 +229,13 @@ class SampleConfig(Section, frozen=True, kw_only=True):
 
 
 class ScreenConfig(Section, frozen=True, kw_only=True):
-    """[screen]: how much the screen may cost."""
+    """[screen]: what the screen looks like, and how much it may cost."""
 
     cpu_budget: Annotated[float, Meta(gt=0, le=1)] = 0.01
     """Share of wall time that drawing may take on one core."""
+    theme: Literal["dark", "light", "ansi", "colorblind"] | None = None
+    """Colours: for a dark or a light ground, the terminal's own sixteen (`ansi`), or such as are told apart without red
+    and green; unset: as chosen on the screen last, else `dark`."""
 
 
 class TrackConfig(Section, frozen=True, kw_only=True):

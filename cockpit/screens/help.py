@@ -56,7 +56,7 @@ class HelpScreen(Box[None]):
         super().__init__(TITLE, hints(("↑ ↓", "scroll"), ("esc", "close")))
 
     def body(self) -> Iterable[Widget]:
-        keys = [((action.key_name or action.keys).split(",")[0], action.label, action.help) for action in ACTIONS]
+        keys = [(action.key_label or "ctrl+p", action.label, action.help) for action in ACTIONS]
         yield Static(_table([(key, [(f"{label}. ", ink.TEXT), (what, ink.DIM)]) for key, label, what in keys]))
         curves = [("⣿", ink.RAW, "train"), ("━", ink.TRAIN, "smoothed"), ("●", ink.VALIDATION, "val")]
         phases = [(glyph, style, word) for word, glyph, style in PHASES.values()]

@@ -71,9 +71,8 @@ class Header(RowsWidget):
 
 
 def state_style(state: str) -> Style:
-    """Dark letters on the state's colour."""
-    color = ink.STATE_COLORS.get(state, ink.DIM_COLOR)
-    return Style(color="#000000", bgcolor=color, bold=True)
+    """Letters on the state's colour."""
+    return ink.on(ink.STATE_COLORS.get(state, ink.DIM_COLOR))
 
 
 def progress(state: RunState, width: int) -> Strip:

@@ -1,5 +1,9 @@
 """The colours of the cockpit: one for each meaning, the same one everywhere.
 
+They are the dark theme's, and every widget draws with them whatever the theme: another theme puts its own colours in
+their places on the way out (cockpit.widgets.themes). So a style from here may be kept, copied and combined; a colour
+written anywhere else would stay as it is in every theme.
+
 Chosen so that each falls on a colour of its own in the 256 and in the 16 colour palettes as well; the greys are neutral
 enough to land on the grey ramp. No meaning rests on colour alone: glyphs and words carry it too.
 """
@@ -7,7 +11,6 @@ enough to land on the grey ramp. No meaning rests on colour alone: glyphs and wo
 from __future__ import annotations
 
 from rich.style import Style
-from textual.theme import Theme
 
 BACKGROUND = "#0d1014"
 RAISED = "#171b21"
@@ -21,25 +24,46 @@ WARNING_COLOR = "#f2c84b"
 CRITICAL_COLOR = "#ff6b64"
 PAUSED_COLOR = "#7f8cff"
 GOOD_COLOR = "#5fd787"
+BRIGHT_COLOR = "#ffffff"
+RAW_COLOR = "#2a7c8e"
+VALIDATION_CURVE_COLOR = "#95508b"
+CURVE_COLOR = "#66707c"
+WORK_COLOR = "#3f9a5f"
+SCROLLBAR_COLOR = "#39404a"
+ON_COLOR = "#000000"
+HEAT_COLORS = ("#e2635c", "#e0915a", "#d8bf5e", "#b3cc70", "#83cd92", "#c3dbd0")
+GHOST_COLORS = ("#a08d57", "#8f7bb0", "#5f9a88", "#b0776f")
 
 TEXT = Style(color=TEXT_COLOR)
-BRIGHT = Style(color="#ffffff", bold=True)
+BRIGHT = Style(color=BRIGHT_COLOR, bold=True)
 DIM = Style(color=DIM_COLOR)
 """Labels."""
 FAINT = Style(color=FAINT_COLOR)
 """Units and axes."""
 RULE = Style(color=RULE_COLOR)
 TRAIN = Style(color=TRAIN_COLOR, bold=True)
-RAW = Style(color="#2a7c8e")
+RAW = Style(color=RAW_COLOR)
 """The raw loss: the training colour, darker, so that the smoothed line stands out on it."""
 VALIDATION = Style(color=VALIDATION_COLOR, bold=True)
-VALIDATION_CURVE = Style(color="#95508b")
-CURVE = Style(color="#66707c")
+VALIDATION_CURVE = Style(color=VALIDATION_CURVE_COLOR)
+CURVE = Style(color=CURVE_COLOR)
 """Recent values beside a number whose meaning has no colour of its own."""
 WARNING = Style(color=WARNING_COLOR)
 CRITICAL = Style(color=CRITICAL_COLOR, bold=True)
 PAUSED = Style(color=PAUSED_COLOR)
 GOOD = Style(color=GOOD_COLOR)
+WORK = Style(color=WORK_COLOR)
+"""Time spent training: large areas of it, so quieter than GOOD."""
+HEAT = tuple(Style(color=color) for color in HEAT_COLORS)
+"""A measure from the least to the greatest, such as the probability of a token."""
+GHOSTS = tuple(Style(color=color) for color in GHOST_COLORS)
+"""Other runs beside this one; each with a name or a glyph of its own."""
+
+
+def on(color: str) -> Style:
+    """Letters on a coloured ground: dark ones, or light ones where the theme is light."""
+    return Style(color=ON_COLOR, bgcolor=color, bold=True)
+
 
 STATE_COLORS = {
     "starting": DIM_COLOR, "compiling": DIM_COLOR, "running": GOOD_COLOR, "evaluating": VALIDATION_COLOR,
@@ -47,9 +71,3 @@ STATE_COLORS = {
     "finished": GOOD_COLOR, "stopped": WARNING_COLOR, "failed": CRITICAL_COLOR,
 }  # fmt: skip
 """Colour of each of gpt.events.STATES; the word itself is always shown with it."""
-
-THEME = Theme(
-    name="cockpit", primary=TRAIN_COLOR, secondary=VALIDATION_COLOR, accent=TRAIN_COLOR, warning=WARNING_COLOR,
-    error=CRITICAL_COLOR, success=GOOD_COLOR, foreground=TEXT_COLOR, background=BACKGROUND, surface=BACKGROUND,
-    panel=RAISED, dark=True,
-)  # fmt: skip

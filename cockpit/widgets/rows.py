@@ -115,7 +115,7 @@ class RowsWidget(Widget):
         self._rows: list[Strip] = []
         self._state = RunState()
         self._drawn_size = Size(0, 0)
-        self._ground = Style()
+        self._ground: Style | None = None
 
     def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
         """The rows for a state, at most `height` of them, each `width` cells wide."""
@@ -135,7 +135,7 @@ class RowsWidget(Widget):
         before, self._rows = self._rows, rows
         if self._drawn_size != self.size:
             self._drawn_size = self.size
-            self._ground = self.rich_style  # walks up the tree of widgets, too slow for every row
+            self._ground = None
             self.refresh()
             return True
         changed = [
@@ -150,7 +150,13 @@ class RowsWidget(Widget):
     def on_resize(self) -> None:
         self.redraw()
 
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._ground = None
+
     def render_line(self, y: int) -> Strip:
         """A row as it was made last, on the widget's ground."""
+        if self._ground is None:
+            self._ground = self.rich_style  # walks up the tree of widgets, too slow for every row
         strip = self._rows[y] if y < len(self._rows) else Strip.blank(self.size.width)
         return strip.apply_style(self._ground)

@@ -14,15 +14,15 @@ from cockpit.widgets import ink
 from cockpit.widgets.rows import Piece, RowsWidget, row, width_of
 
 PHASES: dict[str, tuple[str, str, Style]] = {
-    "train": ("train", "█", Style(color="#3f9a5f")),
-    "data": ("data", "▒", Style(color=ink.WARNING_COLOR)),
+    "train": ("train", "█", ink.WORK),
+    "data": ("data", "▒", ink.WARNING),
     "evaluate": ("eval", "▓", Style(color=ink.VALIDATION_COLOR)),
     "checkpoint": ("save", "▚", Style(color=ink.TRAIN_COLOR)),
     "sample": ("sample", "░", Style(color=ink.TRAIN_COLOR)),
-    "paused": ("paused", "‖", Style(color=ink.PAUSED_COLOR)),
-    "compile": ("compile", "≡", Style(color=ink.DIM_COLOR)),
-    "startup": ("start", "▖", Style(color=ink.DIM_COLOR)),
-    "other": ("other", "·", Style(color=ink.DIM_COLOR)),
+    "paused": ("paused", "‖", ink.PAUSED),
+    "compile": ("compile", "≡", ink.DIM),
+    "startup": ("start", "▖", ink.DIM),
+    "other": ("other", "·", ink.DIM),
 }
 """Phase of gpt.events.PHASES → word, pattern, style. The patterns differ, so that the bar reads without colour."""
 

@@ -37,7 +37,7 @@ def test_an_empty_profile_but_for_its_data_is_gpt2_small():
         ({"optim": {"lerning_rate": 1e-3}}, ["optim.lerning_rate", "did you mean learning_rate"]),
         ({"optm": {}}, ["optm", "did you mean [optim]?"]),
         ({"model": {"max_steps": 100}}, ["model.max_steps", "did you mean train.max_steps?"]),
-        ({"screen": {"zzz": 1}}, ["screen.zzz", "[screen] has cpu_budget"]),
+        ({"screen": {"zzz": 1}}, ["screen.zzz", "[screen] has cpu_budget, theme"]),
         ({"train": {"batch_size": 8}}, ["unknown key train.batch_size", "did you mean micro_batch_size?"]),
         ({"max_iters": 8}, ["unknown key max_iters", "did you mean train.max_steps?"]),
         ({"zzz": 1}, ["zzz", "has name", "[optim]"]),
