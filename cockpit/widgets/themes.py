@@ -49,7 +49,8 @@ class Look:
             name=f"cockpit-{self.name}", primary=self.color(ink.TRAIN_COLOR),
             secondary=self.color(ink.VALIDATION_COLOR), accent=self.color(ink.TRAIN_COLOR),
             warning=self.color(ink.WARNING_COLOR), error=self.color(ink.CRITICAL_COLOR),
-            success=self.color(ink.GOOD_COLOR), foreground=self.color(ink.TEXT_COLOR), background=self.color(ink.BACKGROUND),
+            success=self.color(ink.GOOD_COLOR), foreground=self.color(ink.TEXT_COLOR),
+            background=self.color(ink.BACKGROUND),
             surface=self.color(ink.BACKGROUND), panel=self.color(ink.RAISED), dark=self.dark,
         )  # fmt: skip
 
@@ -132,8 +133,8 @@ COLORBLIND = Look(
     "colorblind", "told apart without red and green",
     colors={  # Okabe and Ito, Color Universal Design, 2008: its eight colours, lightened where the ground asks for it
         ink.TRAIN_COLOR: "#56b4e9", ink.RAW_COLOR: "#2f6d91", ink.VALIDATION_COLOR: "#e69f00",
-        ink.VALIDATION_CURVE_COLOR: "#8f6712", ink.WARNING_COLOR: "#f0e442", ink.CRITICAL_COLOR: "#e8661a",
-        ink.PAUSED_COLOR: "#cc79a7", ink.GOOD_COLOR: "#10b088", ink.WORK_COLOR: "#0a7d60",
+        ink.VALIDATION_CURVE_COLOR: "#8f6712", ink.WARNING_COLOR: "#f0e442", ink.CRITICAL_COLOR: "#d55e00",
+        ink.PAUSED_COLOR: "#d98bb6", ink.GOOD_COLOR: "#10b088", ink.WORK_COLOR: "#0a7d60",
         **dict(zip(ink.HEAT_COLORS, ("#e06a1c", "#dd8d3f", "#d9ae6b", "#c9c2a0", "#a9c4d6", "#c6d6e6"), strict=True)),
         **dict(zip(ink.GHOST_COLORS, ("#a8924a", "#b487a0", "#7aa5bf", "#a9a9a9"), strict=True)),
     },
