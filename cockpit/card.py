@@ -92,6 +92,11 @@ def _about_tokens(tokenizer: dict[str, Any]) -> str:
                 f"Each id is a character, {len(chars)} of them and no special ones; characters that are not among them "
                 f"are left out. By id, as a JSON string:\n\n```json\n{_fenced(listed)}\n```"
             )
+        case "bpe":
+            return (
+                "Byte pairs of a vocabulary of its own, split as `vocabulary.tiktoken.json` says. `tokenizer.json` and "
+                "`vocabulary.tiktoken`, which tiktoken reads, hold the same tokens."
+            )
         case _:
             return (
                 f"As gpt-cockpit keeps it, for `transformers` has none like it:\n\n"

@@ -17,7 +17,7 @@ from gpt.errors import DataError
 
 if TYPE_CHECKING:
     from gpt.dataset_file import DatasetFile
-    from gpt.prepare_folder import Done
+    from gpt.preparing import Done
 
 app = App(name="data", help="Prepares text for training, and lists data sets known by name.", help_formatter="plain")
 commands_inspect.register(app)
@@ -45,7 +45,8 @@ def prepare(
     json: Json = False,
 ) -> int:
     """Makes token files of text, split by document; a call that was interrupted goes on where it was."""
-    from gpt.prepare_folder import Preparation, prepare_folder
+    from gpt.prepare_folder import prepare_folder
+    from gpt.preparing import Preparation
 
     job = Preparation(
         sources=sources, out=out, tokenizer=tokenizer, val=val, layout=format,

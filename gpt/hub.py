@@ -5,12 +5,13 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gpt.documents import LocalSource, Source
+from gpt.documents import STDIN, LocalSource, Source, StandardInput
 from gpt.errors import DataError
 from gpt.prepare import python_stdlib_files
 
@@ -64,6 +65,22 @@ KNOWN = {
         ),
     )
 }  # fmt: skip
+
+
+def open_source(items: Sequence[str], downloads: Path) -> Source:
+    """What is named: files, folders and globs; or `-`, standard input; or a name in KNOWN that is no file here.
+
+    What is fetched goes into `downloads`. Raises DataError where something matches no file, and where a name or `-`
+    stands beside others.
+    """
+    names = [name for name in items if name in KNOWN and not Path(name).exists()]
+    if names or STDIN in items:
+        if len(items) > 1:
+            raise DataError(f"{(names or [STDIN])[0]} stands alone, not beside other sources; prepare them one by one")
+        return known_source(names[0], downloads) if names else StandardInput()
+    if not items:
+        raise DataError("name a text: files, folders, globs, - for standard input, or a name of gpt-cockpit data list")
+    return LocalSource.of(list(items))
 
 
 def known_source(name: str, downloads: Path) -> Source:

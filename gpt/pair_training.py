@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 
+from gpt.byte_letters import unspelled
 from gpt.errors import DataError
 from gpt.vocabulary import END_OF_TEXT, MAX_IDS, Vocabulary
 
@@ -39,30 +39,7 @@ def train_vocabulary(texts: Iterable[str], vocab_size: int) -> Vocabulary:
         vocab_size=vocab_size - 1, min_frequency=2, initial_alphabet=ByteLevel.alphabet(), show_progress=False
     )
     learned.train_from_iterator((text.encode("utf-8", "replace").decode() for text in texts), trainer)
-    spelled = _bytes_by_letter()
     by_id = sorted(learned.get_vocab().items(), key=lambda item: item[1])
-    pairs = [bytes(spelled[letter] for letter in token) for token, _ in by_id if len(token) > 1]
+    pairs = [unspelled(token) for token, _ in by_id if len(token) > 1]
     tokens = [bytes((byte,)) for byte in range(256)] + pairs  # single bytes are never joined from anything: any order
     return Vocabulary(tokens, special={END_OF_TEXT: len(tokens)})
-
-
-def portions(paths: Iterable[Path]) -> Iterator[str]:
-    """The texts of files in portions of about a million characters, cut at line ends, so that none is held whole.
-
-    Bytes that are not UTF-8 become U+FFFD. Raises DataError for a file that cannot be read.
-    """
-    for path in paths:
-        try:
-            with path.open(encoding="utf-8", errors="replace") as file:
-                while lines := file.readlines(_PORTION_CHARS):
-                    yield "".join(lines)
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-
-
-def _bytes_by_letter() -> dict[str, int]:
-    """The byte behind each letter that `tokenizers` spells bytes with, which are GPT-2's: a byte that prints is its own
-    Latin-1 letter, and the others, in order, are the letters from U+0100 on."""
-    printing = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = [byte for byte in range(256) if byte not in printing]
-    return {chr(byte): byte for byte in printing} | {chr(256 + place): byte for place, byte in enumerate(others)}

@@ -10,16 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from gpt.byte_letters import BYTES, unspelled
 from gpt.errors import DataError
+from gpt.interop.pairs import own_tokenizer
 from gpt.tokenizer import ByteTokenizer, CharTokenizer, Errors, Gpt2Tokenizer, Tokenizer
 
 
 def tokenizer_of(folder: Path, vocab_size: int) -> Tokenizer:
     """The tokenizer of a Hugging Face GPT-2 folder whose embedding has `vocab_size` rows.
 
-    It is one of gpt.tokenizer's where the folder's files say the same: characters, bytes, or GPT-2's, which is also
-    meant where a vocabulary of that size has no files. Raises DataError where none can be had, or where it has more
-    tokens than the model.
+    It is one of gpt.tokenizer's where the folder's files say the same: characters, bytes, byte pairs that were exported
+    from here, or GPT-2's, which is also meant where a vocabulary of that size has no files. Raises DataError where none
+    can be had, or where it has more tokens than the model.
     """
     gpt2 = Gpt2Tokenizer()
     if not _files(folder):
@@ -29,7 +31,7 @@ def tokenizer_of(folder: Path, vocab_size: int) -> Tokenizer:
                 "save the tokenizer beside the model with save_pretrained"
             )
         return gpt2
-    found = _characters(folder) or HuggingFaceTokenizer(folder)
+    found = _characters(folder) or own_tokenizer(folder) or HuggingFaceTokenizer(folder)
     if found.vocab_size > vocab_size:
         raise DataError(
             f"{folder}: its tokenizer has {found.vocab_size:,} tokens, its model knows {vocab_size:,}; copy both again"
@@ -123,20 +125,9 @@ class HuggingFaceTokenizer:
         texts = []
         for token in range(self.vocab_size):
             name = spelled.get(token, "")
-            is_spelled = token not in plain and all(char in _BYTES for char in name)
-            texts.append(bytes(_BYTES[char] for char in name) if is_spelled else name.encode("utf-8", "replace"))
+            is_spelled = token not in plain and all(char in BYTES for char in name)
+            texts.append(unspelled(name) if is_spelled else name.encode("utf-8", "replace"))
         return texts
-
-
-def _spellings() -> dict[str, int]:
-    """The byte behind each character of a byte-level vocabulary: printable Latin-1 characters stand for themselves,
-    the other bytes, in order, for the characters from U+0100 on (GPT-2's encoder.py, bytes_to_unicode)."""
-    itself = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in itself]
-    return {chr(byte): byte for byte in itself} | {chr(0x100 + place): byte for place, byte in enumerate(others)}
-
-
-_BYTES = _spellings()
 
 
 def _characters(folder: Path) -> CharTokenizer | None:

@@ -19,7 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from gpt.prepare_folder import Preparation, prepare_folder
+from gpt.prepare_folder import prepare_folder
+from gpt.preparing import Preparation
 from gpt.tokenizer import Gpt2Tokenizer
 
 

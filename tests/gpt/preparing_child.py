@@ -10,7 +10,8 @@ import signal
 import sys
 from pathlib import Path
 
-from gpt.prepare_folder import Preparation, prepare_folder
+from gpt.prepare_folder import prepare_folder
+from gpt.preparing import Preparation
 
 
 def main() -> None:

@@ -18,12 +18,15 @@ from torch.nn import functional as F
 from gpt import checkpoint
 from gpt.config import Profile
 from gpt.errors import CheckpointError
+from gpt.interop.hftokenizer import tokenizer_of
 from gpt.interop.huggingface import load_gpt2
 from gpt.interop.huggingface_out import write_huggingface
 from gpt.interop.nanogpt_out import write_nanogpt
 from gpt.interop.trained import Trained, drafted, read_trained, write_safetensors
 from gpt.model import GPT
-from gpt.tokenizer import CharTokenizer, Gpt2Tokenizer, tokenizer_from_dict
+from gpt.pair_training import train_vocabulary
+from gpt.tokenizer import BpeTokenizer, CharTokenizer, tokenizer_from_dict
+from gpt.vocabulary import END_OF_TEXT, GPT2_PATTERN, Vocabulary
 
 
 @pytest.fixture
@@ -92,11 +95,24 @@ def test_the_folder_comes_back_in_with_the_same_weights(trained: Callable[..., T
 
 
 TEXT = "1 + 2 = 3\n  'tis naïve — 木, 😀!  "
+WORDS = r"(?i:[a-z]+)| ?[^a-zA-Z\s]++|\s++$|\s"
+
+
+def own_vocabulary(pattern: str = GPT2_PATTERN) -> dict[str, Any]:
+    """A vocabulary learned from text, and an id that stands for nothing between its tokens and the end of a text."""
+    learned = train_vocabulary([TEXT * 3, "that this thistle is, the whistle"] * 2, 300)
+    special = {END_OF_TEXT: len(learned.tokens) + 1}
+    return BpeTokenizer(Vocabulary(learned.tokens, pattern, special)).to_dict()
 
 
 @pytest.mark.parametrize(
-    "values", [{"name": "byte"}, CharTokenizer.of_text(TEXT).to_dict(), {"name": "gpt2"}], ids=["byte", "char", "gpt2"]
-)
+    "values",
+    [
+        {"name": "byte"}, CharTokenizer.of_text(TEXT).to_dict(), {"name": "gpt2"}, own_vocabulary(),
+        own_vocabulary(WORDS),
+    ],
+    ids=["byte", "char", "gpt2", "own", "own, split in its own way"],
+)  # fmt: skip
 def test_transformers_makes_the_same_ids_and_text(
     trained: Callable[..., Trained], values: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -110,8 +126,9 @@ def test_transformers_makes_the_same_ids_and_text(
     ids = theirs(TEXT)["input_ids"]
     assert ids == ours.encode(TEXT).tolist()
     assert theirs.decode(ids) == TEXT
+    assert theirs.eos_token_id == ours.end_of_text
+    assert tokenizer_of(tmp_path, ours.vocab_size).to_dict() == values
     if values["name"] == "gpt2":
-        assert theirs.eos_token_id == Gpt2Tokenizer.end_of_text
         assert (tmp_path / "merges.txt").exists() and (tmp_path / "vocab.json").exists()
 
 

@@ -23,7 +23,8 @@ from gpt.dataset_file import read_dataset_file
 from gpt.documents import SECTION_CHARS, read_pieces, sections
 from gpt.encoding import Item, encode_groups
 from gpt.errors import DataError
-from gpt.prepare_folder import STATE_FILE, Preparation, is_validation, prepare_folder
+from gpt.prepare_folder import prepare_folder
+from gpt.preparing import STATE_FILE, Preparation, is_validation
 from gpt.shards import split_shards
 from gpt.tokenizer import ByteTokenizer, Gpt2Tokenizer
 from gpt.tokens import Tokens
@@ -174,10 +175,10 @@ def test_a_kill_between_the_last_shard_and_dataset_json_changes_no_byte(
 
     for _ in range(2):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr("gpt.prepare_folder.write_dataset_file", fail)
+            patch.setattr("gpt.preparing.write_dataset_file", fail)
             prepared(source, layout="raw")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("gpt.prepare_folder._Run.go", fail)  # an empty draft lies beside each finished file by now
+        patch.setattr("gpt.preparing.Preparing.go", fail)  # an empty draft lies beside each finished file by now
         prepared(source, layout="raw")
     assert files(prepared(source, layout="raw")) == expected
 
@@ -299,7 +300,7 @@ def test_an_unfinished_one_goes_on_with_its_own_settings_only(
 ) -> None:
     source = jsonl(tmp_path / "d.jsonl")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("gpt.prepare_folder._Run.finish", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("gpt.preparing.Preparing.finish", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
         prepared(source)
     assert (tmp_path / "out" / STATE_FILE).exists()
     with pytest.raises(DataError, match="unfinished preparation with other settings"):
