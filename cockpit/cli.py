@@ -24,14 +24,16 @@ from gpt.ranks import launched_rank, launched_ranks
 app = App(
     name="gpt-cockpit",
     help="Trains a small GPT on this machine and puts its pilot in front of it.",
-    usage="Usage: gpt-cockpit PROFILE [OPTIONS]\n       gpt-cockpit runs [--json]\n"
+    usage="Usage: gpt-cockpit PROFILE [--data SOURCE] [OPTIONS]\n       gpt-cockpit runs [--json]\n"
     "       gpt-cockpit bench PROFILE [--baseline] [--screen] [--json]\n"
+    "       gpt-cockpit import CKPT.PT [--data FOLDER] [--run NAME]\n"
     "       gpt-cockpit export RUN --to FORM --out PATH\n"
     "       gpt-cockpit sample SOURCE [PROMPT] [--json]\n"
     "       gpt-cockpit eval SOURCE [--against SOURCE …] [--json]\n"
     "       gpt-cockpit data prepare SOURCE... --out DIR\n"
+    "       gpt-cockpit data list [--json]\n"
     "       gpt-cockpit data inspect FOLDER|FILE [--tokenizer NAME] [--json]\n"
-    "       gpt-cockpit data tokenizer TEXT... --vocab-size N --out FILE.tiktoken\n",
+    "       gpt-cockpit data tokenizer SOURCE... --vocab-size N --out FILE.tiktoken\n",
     version=__version__,
     help_flags=["--help", "-h"],
     help_formatter="plain",
@@ -66,6 +68,13 @@ def train(
     /,
     *,
     overrides: Overrides = (),
+    data: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="Train on this instead: what data prepare takes, or a folder of token files; may be repeated.",
+            consume_multiple=False,
+        ),
+    ] = (),
     run: Annotated[str | None, Parameter(help="Name of the run; without it one is made.")] = None,
     runs_dir: RunsDir = Path("runs"),
     resume: Annotated[bool, Parameter(help="Go on with --run, or else with the profile's newest run.")] = False,
@@ -85,6 +94,11 @@ def train(
     from cockpit import profile as profiles
 
     loaded = profiles.load(profiles.find(profile), overrides)
+    if data:
+        from cockpit.preparation import training_folder
+
+        folder = training_folder(data, loaded.profile.data)
+        loaded = profiles.load(loaded.path, (*overrides, f"data.dir={dumps(str(folder), ensure_ascii=False)}"))
     from cockpit import session
 
     options = ScreenOptions(theme=theme)
@@ -185,6 +199,7 @@ def _overview() -> str:
         "",
         "  gpt-cockpit PROFILE            train, with a screen (--headless: without; --resume: go on)",
         "  gpt-cockpit PROFILE --set train.max_steps=100",
+        "  gpt-cockpit PROFILE --data TEXT|NAME   on other text: files, folders, a set of `data list`",
         "  gpt-cockpit runs               what has been trained here",
         "  gpt-cockpit sample RUN         let it continue a prompt",
         "  gpt-cockpit eval RUN           its loss, perplexity and bits per byte; --against others",

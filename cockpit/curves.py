@@ -73,25 +73,27 @@ def rows(events: Iterable[Event]) -> Iterator[Row]:
         yield row
 
 
-def scalars(event: Event) -> dict[str, float]:
-    """The known figures of an event, by the names under which other programs show them."""
+def point(event: Event) -> tuple[int, dict[str, float]] | None:
+    """(step, the known figures of an event by the names under which other programs show them); None without any."""
+    found: dict[str, float | None]
     match event:
-        case ev.StepDone():
+        case ev.StepDone(step=step):
             found = {
                 "train/loss": event.loss, "train/lr": event.lr, "train/grad_norm": event.grad_norm,
                 "train/tokens": event.tokens, "speed/ms_per_iter": event.ms, "speed/data_ms": event.data_ms,
                 "speed/tokens_per_s": event.tokens_per_s, "speed/mfu": event.mfu,
             }  # fmt: skip
-        case ev.EvalDone(aside=False):
+        case ev.EvalDone(step=step, aside=False):
             found = {
                 "eval/train_loss": event.train_loss, "eval/val_loss": event.val_loss,
                 "eval/val_stderr": event.val_stderr, "eval/bpb": event.bpb,
             }  # fmt: skip
-        case ev.NoiseScaleEstimated():
+        case ev.NoiseScaleEstimated(step=step):
             found = {"train/noise_scale_tokens": event.tokens}
         case _:
-            found = {}
-    return {name: value for name, value in found.items() if value is not None}
+            return None
+    known = {name: value for name, value in found.items() if value is not None}
+    return (step, known) if known else None
 
 
 def write_csv(path: Path, table: Iterable[Row]) -> int:
@@ -100,7 +102,8 @@ def write_csv(path: Path, table: Iterable[Row]) -> int:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for count, row in enumerate(table, 1):  # noqa: B007  # counted, and returned
+        for row in table:
+            count += 1
             writer.writerow(["true" if v is True else "false" if v is False else v for v in row.values()])
     return count
 

@@ -168,10 +168,10 @@ def _write_tensorboard(folder: Path, run: Run) -> int:
     from gpt.config import TrackConfig
 
     check_trackers(TrackConfig(tensorboard=True))
-    board, steps = TensorBoard(folder), set()
+    board, steps = TensorBoard(folder), set[int]()
     for event in curves.kept_events(run):
-        if curves.scalars(event):
+        if point := curves.point(event):
             board.take(event)
-            steps.add(event.step)  # type: ignore[attr-defined]
+            steps.add(point[0])
     board.close()
     return len(steps)

@@ -1,35 +1,26 @@
-"""`gpt-cockpit data inspect`: what a prepared folder or a token file holds, as a report and as text."""
+"""`gpt-cockpit data inspect`: what a prepared folder or a token file holds, as a report of plain values."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.text import Text
-
-from cockpit import format as fmt
 from cockpit.sanitize import clean_line
 from gpt.coherence import tokenizer_mistake
+from gpt.dataset_file import sha256_of
 from gpt.errors import DataError
 from gpt.interop.nanogpt import read_meta
 from gpt.shards import Shard, open_shard, split_shards
-from gpt.survey import LONGEST, START_TOKENS, Survey, open_all, read, snippet_starts, survey
+from gpt.survey import START_TOKENS, Survey, open_all, read, snippet_starts, survey
 from gpt.tokenizer import CharTokenizer, StreamDecoder, Tokenizer, load_tokenizer, tokenizer_from_dict
 from gpt.tokens import Tokens
 
 _SNIPPETS = 3
 _SNIPPET_TOKENS = 48
-_LISTED_SHARDS = 6
-_BAR = 40
-"""Characters of the histogram's longest bar."""
-_STYLES = ("black on cyan", "black on yellow")
-_END_STYLE = "black on red"
 
 Report = dict[str, Any]
 
@@ -42,11 +33,12 @@ class _Symbols:
     told_by: str
 
 
-def inspect(path: Path, tokenizer: str | None = None) -> Report:
+def inspect(path: Path, tokenizer: str | None = None, *, hashes: bool = True) -> Report:
     """The figures of a folder's splits, or of one file; plain values for JSON.
 
-    What is wrong with a file is a line of `problems`, and the others are looked at all the same. Raises DataError where
-    nothing can be looked at.
+    What is wrong with a file is a line of `problems`, and the others are looked at all the same. `hashes`: each file is
+    read whole once more and held against the SHA-256 that dataset.json lists. Raises DataError where nothing can be
+    looked at.
     """
     folder = path if path.is_dir() else path.parent
     described = _described(folder)
@@ -69,6 +61,9 @@ def inspect(path: Path, tokenizer: str | None = None) -> Report:
             problems += _contradictions(folder, split, described, shards) if path.is_dir() else []
             with _readable(shards):
                 report["splits"][split] = _split(shards, symbols, problems)
+                listed = _listed_hashes(described) if hashes else {}
+                for shard, entry in zip(shards, report["splits"][split]["shards"], strict=True):
+                    entry["sha256_matches"] = _matches(shard, listed.get(shard.path.name), problems)
     return report | {"problems": list(dict.fromkeys(problems))}
 
 
@@ -207,84 +202,23 @@ def _contradictions(folder: Path, split: str, described: dict[str, Any] | None, 
     ]
 
 
-# -- as text ------------------------------------------------------------------------------------------------------
+def _listed_hashes(described: dict[str, Any] | None) -> dict[str, str]:
+    """SHA-256 by file, as far as dataset.json lists any."""
+    try:
+        splits = described["splits"].values() if described else ()
+        return {entry["file"]: entry["sha256"] for split in splits for entry in split["shards"]}
+    except (KeyError, TypeError, AttributeError):
+        return {}  # that it lists nothing is said where the counts are held against it
 
 
-def as_text(report: Report) -> str:
-    """The report for people, as wide as the terminal; in colours where it has some and NO_COLOR is not set."""
-    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
-    with console.capture() as captured:
-        vocabulary = (
-            f"{report['tokenizer']}, {fmt.number(report['vocab_size'])} ids" if report["tokenizer"] else "unknown"
+def _matches(shard: Shard, expected: str | None, problems: list[str]) -> bool | None:
+    """Whether a file is the one whose hash is listed; None where none is, or none was asked for."""
+    if expected is None:
+        return None
+    found = sha256_of(shard.path)
+    if found != expected:
+        problems.append(
+            f"{shard.path}: its SHA-256 is {found[:12]}…, dataset.json says {expected[:12]}…; something changed it: "
+            "copy it again, or prepare it again"
         )
-        _line(console, f"{report['path']}   tokenizer {vocabulary} (told by {report['tokenizer_told_by']})")
-        for split, figures in report["splits"].items():
-            console.print()
-            _print_split(console, split, figures, report)
-    return captured.get().rstrip("\n")
-
-
-def _line(console: Console, text: str) -> None:
-    console.print(Text(clean_line(text)), soft_wrap=True)
-
-
-def _print_split(console: Console, split: str, figures: Report, report: Report) -> None:
-    shards = figures["shards"]
-    many = f"{len(shards):,} shards" if len(shards) > 1 else "1 file"
-    _line(console, f"{split}   {figures['tokens']:,} tokens in {many}, {_megabytes(figures['bytes'])}")
-    for shard in shards[:_LISTED_SHARDS]:
-        _line(
-            console, f"  {Path(shard['file']).name}   {shard['format']}, {shard['dtype']}   {shard['tokens']:,} tokens"
-        )
-    if len(shards) > _LISTED_SHARDS:
-        _line(console, f"  … and {len(shards) - _LISTED_SHARDS:,} more")
-    size = f" of {report['vocab_size']:,}" if report["vocab_size"] else ""
-    outside = f"; {figures['outside']:,} tokens outside the vocabulary" if figures["outside"] else ""
-    _line(console, f"  ids        largest {figures['largest_id']:,}, {figures['distinct']:,} different{size}{outside}")
-    frequent = "  ".join(f'"{each["text"]}" {fmt.percent(each["share"])} %' for each in figures["frequent"])
-    console.print(Text(clean_line(f"  frequent   {frequent}")), overflow="fold")
-    if figures["documents"]:
-        _print_documents(console, figures["documents"])
-    else:
-        _line(console, "  documents  unknown: no end-of-text token")
-    for snippet in figures["snippets"]:
-        _line(console, f"  from token {snippet['position']:,}")
-        console.print(_coloured(snippet["tokens"], console), overflow="fold")
-
-
-def _print_documents(console: Console, documents: Report) -> None:
-    more = " or more" if documents["median"] == LONGEST else ""
-    empty = f", {documents['empty']:,} empty ones besides" if documents["empty"] else ""
-    _line(
-        console,
-        f"  documents  {documents['count']:,} of {documents['shortest']:,} to {documents['longest']:,} tokens, median "
-        f"{documents['median']:,}{more}, mean {documents['mean']:,.1f}{empty}",
-    )
-    most = max(each["documents"] for each in documents["histogram"])
-    for each in documents["histogram"]:
-        bar = "█" * -(-_BAR * each["documents"] // most)
-        _line(console, f"  {each['from']:>9,} +  {bar} {each['documents']:,}")
-    of = "" if documents["compared"] == documents["count"] else f" of the first {documents['compared']:,}"
-    _line(
-        console,
-        f"  repeated   {documents['repeated']:,}{of} begin as an earlier one does (first {START_TOKENS} tokens)",
-    )
-    for each in documents["most_repeated"]:
-        console.print(Text(clean_line(f"  {each['documents']:>9,} ×  {''.join(each['tokens'])}")), overflow="fold")
-
-
-def _coloured(tokens: list[str | None], console: Console) -> Text:
-    """The tokens in two styles in turns; without colours with a stroke between them."""
-    plain = console.color_system is None or console.no_color
-    text = Text("  ")
-    shown = [token for token in tokens if token != ""]  # a part of a character is shown with its last byte
-    for number, token in enumerate(shown):
-        if plain and number:
-            text.append("│")
-        style = _END_STYLE if token is None else _STYLES[number % 2]
-        text.append("<|endoftext|>" if token is None else clean_line(token), None if plain else style)
-    return text
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
+    return found == expected

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from cockpit.curves import scalars
+from cockpit.curves import point
 from cockpit.runs import Run
 from gpt import events as ev
 from gpt.config import Profile, TrackConfig, flatten
@@ -58,9 +58,9 @@ class TensorBoard:
         if isinstance(event, ev.Resumed):
             start = self._session(status=self._session.START)
             self._writer.add_event(self._event(wall_time=event.time, step=event.step + 1, session_log=start))
-        elif found := scalars(event):
-            summary = self._summary(value=[self._summary.Value(tag=tag, simple_value=v) for tag, v in found.items()])
-            step: int = event.step  # type: ignore[attr-defined]  # whatever has figures has a step
+        elif found := point(event):
+            step, figures = found
+            summary = self._summary(value=[self._summary.Value(tag=tag, simple_value=v) for tag, v in figures.items()])
             self._writer.add_event(self._event(wall_time=event.time, step=step, summary=summary))
 
     def flush(self) -> None:
@@ -95,8 +95,9 @@ class WandB:
 
     def take(self, event: Event) -> None:
         """Sends the figures of an event, if it has any."""
-        if found := scalars(event):
-            self._run.log({"step": event.step, **found})  # type: ignore[attr-defined]
+        if found := point(event):
+            step, figures = found
+            self._run.log({"step": step, **figures})
 
     def flush(self) -> None:
         """Nothing: it sends on its own."""

@@ -1,15 +1,13 @@
 """Files as streams of documents, one at a time: text, JSON lines, parquet, standard input. No torch.
 
-The order is that of the sources named, then of the files' paths, then of what is in a file; a stream can begin again
-behind any document. A parquet row and a line of JSON are one document. A text file is one document, too; one that is
-long comes in sections that can go to either split (see `sections`).
+Which files is gpt.sources'. A stream can begin again behind any document. A parquet row and a line of JSON are one
+document. A text file is one document, too; one that is long comes in sections that can go to either split (see
+`sections`).
 """
 
 from __future__ import annotations
 
-import glob
 import gzip
-import hashlib
 import io
 import json
 import re
@@ -18,15 +16,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING
 
 from gpt.errors import DataError
-from gpt.prepare import is_text, walk
 
 if TYPE_CHECKING:
     import pyarrow.parquet
 
-STDIN = "-"
 SECTION_CHARS = 2**15
 """A text file's sections have at least so many characters, and at most twice as many."""
 _READ_CHARS = 2**18
@@ -46,93 +42,12 @@ class Piece:
     """Of its file that has been read by then, 0…1."""
 
 
-class Source(Protocol):
-    """An ordered list of files, fetched where need be."""
-
-    @property
-    def label(self) -> str:
-        """Where the text comes from, for people."""
-        ...
-
-    def sizes(self) -> list[int | None]:
-        """Bytes of each file; None where unknown. Raises DataError where the files cannot be had."""
-        ...
-
-    def identity(self) -> list[Any]:
-        """Plain values that change where the files do."""
-        ...
-
-    def path(self, index: int) -> Path | None:
-        """A file, brought to this machine if it is not here; None for standard input."""
-        ...
-
-    def release(self, index: int) -> None:
-        """The file is not needed any more."""
-        ...
-
-
-@dataclass(frozen=True)
-class LocalSource:
-    """Files that are on this machine."""
-
-    files: tuple[Path, ...]
-    label: str
-
-    @classmethod
-    def of(cls, items: list[str]) -> LocalSource:
-        """Files named by paths, folders and globs; each once. Raises DataError where something matches no file."""
-        found: dict[Path, Path] = {}
-        for item in items:
-            for path in sorted(_matches(item), key=lambda path: path.as_posix()):
-                found.setdefault(path.resolve(), path)
-        label = items[0] + (f" and {len(items) - 1} more" if len(items) > 1 else "")
-        return cls(tuple(found.values()), label)
-
-    def sizes(self) -> list[int | None]:
-        return [path.stat().st_size for path in self.files]
-
-    def identity(self) -> list[Any]:
-        """Name, size and time of change: hashing the content would read all of it twice."""
-        digest = hashlib.sha256()
-        for path in self.files:
-            state = path.stat()
-            digest.update(
-                f"{path.absolute()}\0{state.st_size}\0{state.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
-            )
-        return [len(self.files), digest.hexdigest()]
-
-    def path(self, index: int) -> Path:
-        return self.files[index]
-
-    def release(self, index: int) -> None:
-        """Stays where it is."""
-
-
-@dataclass(frozen=True)
-class StandardInput:
-    """Text from a pipe: one text, read once."""
-
-    label: str = "standard input"
-
-    def sizes(self) -> list[int | None]:
-        return [None]
-
-    def identity(self) -> list[Any]:
-        return ["standard input"]
-
-    def path(self, index: int) -> None:
-        return None
-
-    def release(self, index: int) -> None:
-        """Nothing to let go."""
-
-
 def read_pieces(path: Path | None, skip: int = 0) -> Iterator[Piece]:
     """The pieces of one file from the one numbered `skip`; None is standard input.
 
     Raises DataError, naming the file, for one that cannot be read, is damaged, or holds no text where it should.
     """
-    with _readable(path):
+    with readable(path):
         if path is None:
             yield from _text_pieces(sys.stdin.buffer, None, skip)
         elif path.suffix == ".parquet":
@@ -251,7 +166,7 @@ def _open_parquet(path: Path) -> pyarrow.parquet.ParquetFile:
 
 
 @contextmanager
-def _readable(path: Path | None) -> Iterator[None]:
+def readable(path: Path | None) -> Iterator[None]:
     """Makes what is wrong with a file the user's to mend."""
     name = path or "standard input"
     try:
@@ -266,22 +181,6 @@ def _readable(path: Path | None) -> Iterator[None]:
         raise
 
 
-def _matches(item: str) -> list[Path]:
-    path = Path(item).expanduser()
-    if path.is_dir():
-        files = [file for file in walk(path) if _is_known(file) or is_text(file)]
-        if not files:
-            raise DataError(f"no text, .jsonl or .parquet files in the folder {item}; name one that has some")
-        return files
-    files = [path] if path.exists() else [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207
-    files = [file for file in files if not file.is_dir()]
-    if not files:
-        raise DataError(f"no file matches {item} (looked in {Path.cwd()}), nor is it a name; see gpt-cockpit data list")
-    for file in files:
-        if not _is_known(file) and not is_text(file):
-            raise DataError(f"{file} is not UTF-8 text (it holds NUL bytes), .jsonl[.gz|.zst] or .parquet; convert it")
-    return files
-
-
-def _is_known(path: Path) -> bool:
+def is_known(path: Path) -> bool:
+    """Whether a file is of a form that holds documents, by its name."""
     return path.suffix == ".parquet" or path.name.endswith(_JSON_SUFFIXES)

@@ -8,12 +8,13 @@ import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from gpt.documents import STDIN, LocalSource, Source, StandardInput
 from gpt.errors import DataError
 from gpt.prepare import python_stdlib_files
+from gpt.sources import STDIN, LocalSource, Source, StandardInput
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,8 @@ def _by_hand(data: KnownData) -> str:
 def _hub(data: KnownData, downloads: Path) -> Any:
     try:
         import huggingface_hub
-        import pyarrow.parquet  # noqa: F401
+
+        import_module("pyarrow.parquet")  # without it nothing that is fetched could be read
     except ImportError:
         raise DataError(f"{data.name} needs extra packages: pip install 'gpt-cockpit[data]'") from None
     huggingface_hub.utils.disable_progress_bars()  # the command line draws its own

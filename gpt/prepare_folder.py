@@ -15,11 +15,12 @@ from fractions import Fraction
 from pathlib import Path
 
 from gpt.dataset_file import DatasetFile, read_dataset_file
-from gpt.documents import Source, StandardInput, read_pieces
+from gpt.documents import read_pieces
 from gpt.encoding import load
 from gpt.errors import DataError
 from gpt.hub import HubSource, open_source
 from gpt.preparing import Done, Preparation, Preparing, read_state, wanted_settings
+from gpt.sources import Source, StandardInput
 from gpt.tokenizer import CharTokenizer, tokenizer_from_dict
 
 _LOCK_FILE = ".preparing.lock"

@@ -16,10 +16,11 @@ import msgspec
 import numpy as np
 
 from gpt.dataset_file import DatasetFile, Layout, Split, SplitEntry, sync_folder, write_dataset_file, write_durably
-from gpt.documents import Source, read_pieces
+from gpt.documents import read_pieces
 from gpt.encoding import Item, encode_groups, grouped
 from gpt.errors import DataError
 from gpt.shard_writer import SplitWriter
+from gpt.sources import Source
 from gpt.tokenizer import Tokenizer
 
 STATE_FILE = ".preparing.json"

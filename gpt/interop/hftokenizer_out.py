@@ -9,7 +9,7 @@ from typing import Any
 from gpt.byte_letters import LETTERS
 from gpt.errors import DataError
 from gpt.interop.pairs import byte_level, document, fault, own_document
-from gpt.tokenizer import Gpt2Tokenizer, tokenizer_from_dict
+from gpt.tokenizer import tokenizer_from_dict
 from gpt.vocabulary import END_OF_TEXT, gpt2_files, vocabulary_from_dict, write_vocabulary
 
 OWN_VOCABULARY = "vocabulary.tiktoken"
@@ -42,9 +42,9 @@ def _gpt2(values: dict[str, Any], folder: Path) -> tuple[dict[str, Any], dict[st
     (folder / "merges.txt").write_bytes(merges)
     pairs = [line for line in merges.decode("utf-8").split("\n")[1:] if line]
     level = byte_level(regex=True)
-    special = {END_OF_TEXT: Gpt2Tokenizer.end_of_text}
+    ids = json.loads(vocabulary)
     settings = _ended({"tokenizer_class": "GPT2TokenizerFast", "add_prefix_space": False}) | {"unk_token": END_OF_TEXT}
-    return document(json.loads(vocabulary), pairs, level, level, special), settings
+    return document(ids, pairs, level, level, {END_OF_TEXT: ids[END_OF_TEXT]}), settings
 
 
 def _bytes(values: dict[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -39,6 +39,11 @@ def write_nanogpt(trained: Trained, folder: Path) -> list[str]:
         )
     if trained.profile.optim.name != "adamw":
         notes.append(_NO_MOMENTS)
+    if (schedule := trained.profile.optim.schedule) in ("linear", "wsd"):
+        notes.append(
+            f"nanoGPT decays by a cosine only: from this step on its rate would leave the {schedule} schedule; set "
+            "learning_rate and min_lr, or decay_lr=False, before going on there"
+        )
     dataset = trained.profile.name
     if meta := _meta(trained.tokenizer):
         with (folder / "meta.pkl").open("wb") as file:

@@ -1,5 +1,6 @@
 """The command line: what it answers, its exit codes, and errors of one line."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,42 @@ def test_a_profile_is_loaded_and_handed_to_a_session_with_the_options(session: S
     assert (loaded.profile.train.max_steps, loaded.profile.optim.learning_rate) == (7, 1e-3)
     assert loaded.overrides == ("train.max_steps=7", "optim.learning_rate=1e-3")
     assert session.asked == {"run_name": "x", "runs_dir": Path("elsewhere"), "resume": True, "headless": True}
+
+
+def test_text_named_on_the_command_line_is_made_into_tokens_once_and_trained_on(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("texts").mkdir()
+    for number in range(20):
+        Path(f"texts/{number}.txt").write_text("one two three\n" * 40)
+    assert exit_code("mine.toml", "--data", "texts", "--data", "mine.toml", "--set", "data.val_fraction=0.25") == 0
+    data = session.asked["loaded"].profile.data
+    assert data.name is None and data.dir.startswith("data/texts-byte-")
+    made = json.loads(Path(data.dir, "dataset.json").read_text())
+    assert (made["tokenizer"], made["splits"]["val"]["documents"]) == ({"name": "byte"}, 6)
+    monkeypatch.setattr("gpt.prepare_folder.Preparing", lambda *_: pytest.fail("it is there already"))
+    assert exit_code("mine.toml", "--data", "texts", "--data", "mine.toml", "--set", "data.val_fraction=0.25") == 0
+    assert exit_code("mine.toml", "--data", data.dir) == 0
+    assert session.asked["loaded"].profile.data.dir == data.dir
+
+
+@pytest.mark.parametrize(
+    ("source", "said"), [("-", "save the text to a file"), ("gone.txt", "no file matches gone.txt")]
+)
+def test_text_that_cannot_be_trained_on_is_one_line(
+    session: Session, source: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code("mine.toml", f"--data={source}") == 2
+    told = capsys.readouterr().err
+    assert said in told and told.count("\n") == 1 and not session.asked
+
+
+def test_the_usage_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    exit_code("--help")
+    usage = capsys.readouterr().out.split("\n\n")[0]
+    names = {name for name in cli.app if not name.startswith("-")}
+    assert {"import", "export", "data", "eval"} < names
+    assert not [name for name in names if f"gpt-cockpit {name} " not in usage]
 
 
 def test_the_profile_may_come_after_the_options(session: Session) -> None:

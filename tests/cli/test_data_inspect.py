@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
 import pickle
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cockpit import cli, inspection
+from cockpit import cli, inspected, inspection
 from gpt.shards import header
 from gpt.tokenizer import ByteTokenizer, load_tokenizer
 
@@ -145,6 +147,48 @@ def test_a_damaged_file_is_one_line_and_exit_code_2(
         assert str(target) in told.err and (target != path or complaint in told.err)
 
 
+def test_a_file_that_was_changed_is_told_by_its_hash_unless_that_is_left_out(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("data", "inspect", folder)
+    assert "SHA-256 of 2: as in dataset.json" in capsys.readouterr().out
+    changed = folder / "train_000001.bin"
+    content = bytearray(changed.read_bytes())
+    content[-4] ^= 1  # another id of the same vocabulary
+    changed.write_bytes(content)
+    assert run("data", "inspect", folder) == 2
+    shown = capsys.readouterr()
+    assert "SHA-256 of 2: 1 DIFFER from dataset.json" in shown.out
+    assert len(shown.err.splitlines()) == 1 and f"{changed}: its SHA-256 is" in shown.err
+    assert run("data", "inspect", folder, "--skip-hashes", "--json") == 0
+    shards = json.loads(capsys.readouterr().out)["splits"]["train"]["shards"]
+    assert [shard["sha256_matches"] for shard in shards] == [None, None]
+
+
+def test_a_vocabulary_is_learned_from_documents_of_any_kind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    arrow = pytest.importorskip("pyarrow")
+    texts = [TEXT * 20 + "twos threes " * 9, TEXT * 30 + "quick brown " * 21]
+    with gzip.open(tmp_path / "a.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps({"text": text}) + "\n" for text in texts)
+    parquet.write_table(arrow.table({"text": texts}), tmp_path / "a.parquet")
+    (tmp_path / "a.txt").write_text("".join(texts))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("".join(texts).encode())))
+    for number, source in enumerate([tmp_path / "a.jsonl.gz", tmp_path / "a.par*", tmp_path / "a.txt", "-"]):
+        out = tmp_path / f"{number}.tiktoken"
+        assert run("data", "tokenizer", source, "--vocab-size", "266", "--out", out) == 0
+        assert out.read_bytes() == (tmp_path / "0.tiktoken").read_bytes()
+    arguments = ("data", "tokenizer", tmp_path / "a.parquet", "--vocab-size", "400", "--out", out, "--json")
+    sizes = []
+    for chars in ("1", "1k"):  # the first document; both
+        capsys.readouterr()
+        assert run(*arguments, "--chars", chars) == 0
+        sizes.append(json.loads(capsys.readouterr().out)["vocab_size"])
+    assert sizes[0] < sizes[1]
+
+
 def test_ids_outside_the_vocabulary_are_a_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "train.bin", [1, 2, 60_000, 50_257], raw=True)
     assert run("data", "inspect", path) == 2
@@ -240,10 +284,10 @@ def test_many_shards_do_not_fill_the_screen(tmp_path: Path) -> None:
     for number in range(20):
         write(tmp_path / f"train_{number:06}.bin", [1, 2])
     write(tmp_path / "val_000000.bin", [1, 2])
-    text = inspection.as_text(inspection.inspect(tmp_path, "byte"))
+    text = inspected.as_text(inspection.inspect(tmp_path, "byte"))
     assert "… and 14 more" in text and "train   40 tokens in 20 shards" in text
 
 
 def test_a_median_beyond_the_longest_class_is_not_given_as_exact(tmp_path: Path) -> None:
     path = write(tmp_path / "train.bin", [*np.ones(70_000, int), 50_256], raw=True)
-    assert "median 65,536 or more, mean 70,000.0" in inspection.as_text(inspection.inspect(path, "gpt2"))
+    assert "median 65,536 or more, mean 70,000.0" in inspected.as_text(inspection.inspect(path, "gpt2"))

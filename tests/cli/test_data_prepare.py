@@ -1,5 +1,6 @@
 """`gpt-cockpit data`: what is prepared is told as a table and as JSON, and what is missing in one line."""
 
+import io
 import json
 import socket
 from pathlib import Path
@@ -36,6 +37,14 @@ def test_prepare_tells_what_it_made(tmp_path: Path, capsys: pytest.CaptureFixtur
     found = json.loads(out)
     assert (code, found["vocab_size"], found["end_of_text"]) == (0, 256, None)
     assert found["splits"]["val"]["documents"] == 4
+
+
+def test_text_comes_in_through_a_pipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"one two three\n" * 9000)))
+    code, out, _ = call(capsys, "data", "prepare", "-", "--out", tmp_path / "out", "--tokenizer", "byte")
+    assert (code, out.startswith("standard input as byte tokens")) == (0, True)
 
 
 def test_list_names_every_data_set_that_prepare_knows(capsys: pytest.CaptureFixture[str]) -> None:

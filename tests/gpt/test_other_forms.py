@@ -280,6 +280,18 @@ def test_nanogpts_other_gelu_is_told(trained: Callable[..., Trained], tmp_path: 
     assert any("exact GELU" in note for note in write_nanogpt(trained(), tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("schedule", "told"), [("wsd", True), ("linear", True), ("constant", False), ("cosine", False)]
+)
+def test_a_schedule_that_nanogpt_does_not_have_is_told(
+    trained: Callable[..., Trained], tmp_path: Path, schedule: str, told: bool
+) -> None:
+    notes = write_nanogpt(trained(optim__schedule=schedule, optim__warmup_steps=1), tmp_path)
+    config = torch.load(tmp_path / "ckpt.pt", weights_only=True)["config"]
+    assert any(f"leave the {schedule} schedule" in note for note in notes) == told
+    assert config["decay_lr"] == (schedule != "constant")
+
+
 def test_after_muon_nanogpts_optimizer_starts_anew_and_that_is_told(
     trained: Callable[..., Trained], tmp_path: Path
 ) -> None:

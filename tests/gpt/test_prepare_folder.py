@@ -383,6 +383,9 @@ def test_a_hubs_files_are_fetched_one_at_a_time_and_let_go(
     local = prepared(tmp_path / "hub", name="local")
     assert files_at_top(out) == files_at_top(local)
 
+    monkeypatch.setattr("gpt.hub._hub", lambda *_: pytest.fail("what is finished needs no hub"))
+    assert prepared("fineweb-10b") == out
+
 
 def files_at_top(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.bin")}

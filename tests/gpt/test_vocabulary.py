@@ -19,8 +19,10 @@ from gpt.config import DataConfig, ModelConfig, Profile, decode
 from gpt.data import check_source, open_dataset
 from gpt.errors import DataError, ProfileError
 from gpt.events import Event, Failed, Resumed
-from gpt.pair_training import portions, train_vocabulary
+from gpt.hub import open_source
+from gpt.pair_training import train_vocabulary
 from gpt.prepare import encode_in_pieces, prepare
+from gpt.sources import texts
 from gpt.tokenizer import BpeTokenizer, StreamDecoder, load_tokenizer, tokenizer_from_dict
 from gpt.vocabulary import GPT2_PATTERN, Vocabulary, read_vocabulary, vocabulary_from_dict, write_vocabulary
 
@@ -79,17 +81,23 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.Monke
         train_vocabulary([TEXT], 300)
 
 
-def test_files_are_read_in_portions_that_make_up_their_text(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("0123456789\n" * 200_000)
+def test_the_texts_of_files_are_read_piece_by_piece_and_no_further_than_asked(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("0123456789\n" * 20_000)
     (tmp_path / "b").write_bytes(b"\xff end")
-    parts = list(portions([tmp_path / "a", tmp_path / "b"]))
+    source = open_source([str(tmp_path / "a"), str(tmp_path / "b")], tmp_path)
+    parts = list(texts(source))
     assert len(parts) > 2
-    assert "".join(parts) == "0123456789\n" * 200_000 + "\ufffd end"
+    assert "".join(parts) == "0123456789\n" * 20_000 + "\ufffd end"
+    assert list(texts(source, len(parts[0]))) == parts[:1]
+    assert list(texts(source, len(parts[0]) + 1)) == parts[:2]
 
 
 def test_a_file_that_cannot_be_read_is_named_through_the_trainer(tmp_path: Path) -> None:
+    (tmp_path / "gone").write_text("text")
+    source = open_source([str(tmp_path / "gone")], tmp_path)
+    (tmp_path / "gone").unlink()
     with pytest.raises(DataError, match=r"gone: cannot be read"):
-        train_vocabulary(portions([tmp_path / "gone"]), 300)
+        train_vocabulary(texts(source), 300)
 
 
 # -- encoding -----------------------------------------------------------------------------------------------------
