@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from cockpit import __version__, commands_data, commands_eval, commands_sample
 from cockpit.commands_export import export
+from cockpit.commands_plan import plan
 from cockpit.options import ScreenOptions
 from cockpit.sanitize import clean_line
 from gpt.errors import UserError
@@ -27,6 +28,7 @@ app = App(
     usage="Usage: gpt-cockpit PROFILE [--data SOURCE] [OPTIONS]\n       gpt-cockpit runs [--json]\n"
     "       gpt-cockpit bench PROFILE [--baseline] [--screen] [--json]\n"
     "       gpt-cockpit import CKPT.PT [--data FOLDER] [--run NAME]\n"
+    "       gpt-cockpit plan PROFILE [--device CARD …] [--days N] [--json]\n"
     "       gpt-cockpit export RUN --to FORM --out PATH\n"
     "       gpt-cockpit sample SOURCE [PROMPT] [--json]\n"
     "       gpt-cockpit eval SOURCE [--against SOURCE …] [--json]\n"
@@ -46,6 +48,7 @@ app = App(
 
 app.command(export)
 app.command(commands_data.app)
+app.command(plan)
 
 RunsDir = Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)]
 
@@ -157,12 +160,12 @@ def bench(
     from cockpit import profile as profiles
 
     loaded = profiles.load(profiles.find(profile), overrides)
-    plan = benchmark.Plan(
+    measure = benchmark.Plan(
         steps=steps, warmup=warmup, repeats=repeats, baseline=baseline,
         screen=screen, columns=columns, rows=rows, seconds=seconds,
     )  # fmt: skip
     try:
-        result = benchmark.bench(loaded, plan)
+        result = benchmark.bench(loaded, measure)
     except benchmark.MeasurementError as error:
         sys.stderr.write(f"gpt-cockpit: {clean_line(str(error))}\n")
         return 1
@@ -200,6 +203,7 @@ def _overview() -> str:
         "  gpt-cockpit PROFILE            train, with a screen (--headless: without; --resume: go on)",
         "  gpt-cockpit PROFILE --set train.max_steps=100",
         "  gpt-cockpit PROFILE --data TEXT|NAME   on other text: files, folders, a set of `data list`",
+        "  gpt-cockpit plan PROFILE       what a run will take, here or on any card",
         "  gpt-cockpit runs               what has been trained here",
         "  gpt-cockpit sample RUN         let it continue a prompt",
         "  gpt-cockpit eval RUN           its loss, perplexity and bits per byte; --against others",

@@ -252,6 +252,8 @@ class DeviceConfig(Section, frozen=True, kw_only=True):
 
     peak_tflops: PositiveFloat | None = None
     """Dense peak in the dtype in use, TFLOP/s; overrides the datasheet table."""
+    price_per_hour: PositiveFloat | None = None
+    """What an hour of it costs, in any currency; a plan says what the run will."""
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
