@@ -247,6 +247,13 @@ class TrackConfig(Section, frozen=True, kw_only=True):
     """Project of Weights & Biases that gets the run; with WANDB_MODE=offline in the environment it stays on disk."""
 
 
+class DoctorConfig(Section, frozen=True, kw_only=True):
+    """[doctor]: what it shall not say."""
+
+    silence: list[Annotated[str, Meta(pattern=r"^[a-z_]+: ?\S")]] = []
+    """Rules that do not apply here, each with the reason: `"model_size: shrunk for a test"`."""
+
+
 class DeviceConfig(Section, frozen=True, kw_only=True):
     """[device]: facts about the device that cannot be looked up."""
 
@@ -274,6 +281,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     sample: SampleConfig = msgspec.field(default_factory=SampleConfig)
     screen: ScreenConfig = msgspec.field(default_factory=ScreenConfig)
     track: TrackConfig = msgspec.field(default_factory=TrackConfig)
+    doctor: DoctorConfig = msgspec.field(default_factory=DoctorConfig)
     device: DeviceConfig = msgspec.field(default_factory=DeviceConfig)
 
     @property
