@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import platform
 import time
@@ -61,6 +62,13 @@ class Device:
         if self.dtype == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self.type, dtype=_DTYPES[self.dtype])
+
+    def release_memory(self) -> None:
+        """Gives back what nobody holds any more, after memory ran out. Not to be called while its error is handled:
+        the error's frames hold on to the tensors that filled it."""
+        gc.collect()
+        if self.type == "cuda":
+            torch.cuda.empty_cache()
 
     def synchronize(self) -> None:
         """Waits until the device has done all that was queued."""

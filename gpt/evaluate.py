@@ -161,6 +161,7 @@ class Evaluator:
         self.step: int | None = None
         """Step of the newest losses."""
         self._whole_step: int | None = None
+        self._fitting: int | None = None  # sequences at a time, since more ran out of memory
 
     def facts(self) -> dict[str, Any]:
         """JSON values for a checkpoint."""
@@ -199,19 +200,25 @@ class Evaluator:
         batches, size = train_config.eval_steps, min(profile.micro_batch_size, self._batch)
         if whole:
             batches = len(whole_split(len(self._data.val), block_size, size)[0]) // size
-        estimate = functools.partial(
-            estimate_loss, model, device=self._device, block_size=block_size,
-            batch_size=size, count=batches * (size if whole else self._batch), go_on=go_on, ranks=self._ranks,
-        )  # fmt: skip
-        try:
-            train = estimate(tokens=self._data.train, batches=batches)
-            val = estimate(
+
+        def both(portion: int) -> tuple[Estimate, Estimate]:
+            estimate = functools.partial(
+                estimate_loss, model, device=self._device, block_size=block_size, batch_size=portion,
+                count=batches * (size if whole else self._batch), go_on=go_on, ranks=self._ranks,
+            )  # fmt: skip
+            return estimate(tokens=self._data.train, batches=batches), estimate(
                 tokens=self._data.val, batches=None if whole else batches,
                 byte_lengths=self._byte_lengths if whole else None,
             )  # fmt: skip
+
+        try:
+            estimates = self._within_memory(step, both, size)
         except BrokenOff:
             self._emit(LogLine(level="info", text=f"evaluation at step {step:,} broken off"))
             return False
+        if estimates is None:
+            return False
+        train, val = estimates
         best = not aside and math.isfinite(val.loss) and (self.best_val_loss is None or val.loss < self.best_val_loss)
         if best:
             self.best_val_loss, self.best_step = val.loss, step
@@ -226,6 +233,31 @@ class Evaluator:
             whole=whole, aside=aside, seconds=time.perf_counter() - start, best=best,
         ))  # fmt: skip
         return best
+
+    def _within_memory(
+        self, step: int, both: Callable[[int], tuple[Estimate, Estimate]], size: int
+    ) -> tuple[Estimate, Estimate] | None:
+        """What `both` makes of portions of `size` sequences, or of smaller ones where memory runs out.
+
+        None, said as a warning, where not even one sequence fits. Of several ranks one cannot begin again while the
+        others go on: there the error is raised on.
+        """
+        size = min(size, self._fitting or size)
+        while True:
+            try:
+                return both(size)
+            except torch.OutOfMemoryError as error:
+                if self._ranks.size > 1:
+                    raise
+                why = str(error).partition("\n")[0]
+            self._device.release_memory()
+            if size == 1:
+                text = f"evaluation at step {step:,} left out: out of memory with one sequence at a time ({why})"
+                self._emit(LogLine(level="warning", text=text))
+                return None
+            size = self._fitting = size // 2
+            text = f"out of memory in the evaluation at step {step:,}, which begins again with {size} at a time ({why})"
+            self._emit(LogLine(level="warning", text=text))
 
     @functools.cached_property
     def _byte_lengths(self) -> np.ndarray | None:

@@ -8,7 +8,6 @@ was asked for before, and a run that is resumed goes on with what it came to.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -135,9 +134,7 @@ class Fit:
                 f"others not: {why}; resume the newest checkpoint with a lower {_KEY}"
             )
         snapshot.begin_step_again()
-        gc.collect()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+        device.release_memory()
         smaller = [size for size in portions(profile.sequences_per_step) if size <= profile.micro_batch_size // 2]
         if not smaller:
             raise DeviceError(f"out of memory with one sequence at a time: {why}; {_ADVICE}")

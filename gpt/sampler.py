@@ -49,7 +49,8 @@ def draw_samples(
         number: of the first sample.
         go_on: asked after each token; False ends all samples early.
 
-    A command out of range draws nothing and is answered with a warning, as is a model that cannot speak.
+    A command out of range draws nothing and is answered with a warning, as is a model that cannot speak. Where memory
+    does not suffice for samples side by side they go on one after another, each from where it stood.
     """
     try:
         settings = settled(settings, command)
@@ -59,20 +60,14 @@ def draw_samples(
     prompts = prompts or [settings.prompts[0] if command.prompt is None else command.prompt]
     samples = [
         _Sample(number + place, step, prompt, settings.seed + (place if command.seed is not None else number + place),
-                tokenizer, settings, emit)
+                tokenizer, device, settings, emit)
         for place, prompt in enumerate(prompt for prompt in prompts for _ in range(settings.count))
     ]  # fmt: skip
     for first in range(0, len(samples), SIDE_BY_SIDE):
         together = samples[first : first + SIDE_BY_SIDE]
         for sample in together:
             sample.start()
-        try:
-            with device.autocast():
-                _draw_together(model, tokenizer, device, settings, together, go_on)
-        except (FloatingPointError, DataError, torch.OutOfMemoryError) as error:
-            # A model that has diverged cannot speak, nor one whose vocabulary is not at hand; training goes on.
-            which = f"sample {together[0].number}" + (f" to {together[-1].number}" if len(together) > 1 else "")
-            emit(LogLine(level="warning", text=f"{which} broke off: {error}".splitlines()[0]))
+        _draw(model, tokenizer, device, settings, together, emit, go_on)
         for sample in together:
             sample.end()
     return len(samples)
@@ -88,17 +83,40 @@ def settled(settings: SampleConfig, command: Sample) -> SampleConfig:
     return msgspec.structs.replace(settings, **asked)
 
 
-def _draw_together(
+def _draw(
     model: GPT, tokenizer: Tokenizer, device: Device, settings: SampleConfig, samples: list[_Sample],
-    go_on: Callable[[], bool],
+    emit: Callable[[Event], None], go_on: Callable[[], bool],
 ) -> None:  # fmt: skip
+    """Draws samples as far as they get; says why where that is not to their end. Training goes on in any case."""
+    which = f"sample {samples[0].number}" + (f" to {samples[-1].number}" if len(samples) > 1 else "")
+    try:
+        with device.autocast():
+            _draw_together(model, tokenizer, settings, samples, go_on)
+        return
+    except torch.OutOfMemoryError as error:
+        why, one_by_one = str(error).partition("\n")[0], len(samples) > 1
+    except (FloatingPointError, DataError) as error:  # a model that has diverged, or no vocabulary at hand
+        why, one_by_one = str(error).partition("\n")[0], False
+    device.release_memory()
+    if not one_by_one:
+        emit(LogLine(level="warning", text=f"{which} broke off: {why}"))
+        return
+    emit(LogLine(level="warning", text=f"{which}: out of memory side by side, so one after another ({why})"))
+    for sample in samples:
+        if not sample.is_stopped and go_on():
+            _draw(model, tokenizer, device, settings, [sample], emit, go_on)
+            sample.end()
+
+
+def _draw_together(
+    model: GPT, tokenizer: Tokenizer, settings: SampleConfig, samples: list[_Sample], go_on: Callable[[], bool]
+) -> None:
     texts = Continuation(
-        model, [tokenizer.encode(sample.prompt, errors="drop").tolist() for sample in samples],
-        [torch.Generator(device.torch_device).manual_seed(sample.seed) for sample in samples],
+        model, [sample.ids for sample in samples], [sample.generator for sample in samples],
         temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p,
         repetition_penalty=settings.repetition_penalty, vocab_size=tokenizer.vocab_size,
     )  # fmt: skip
-    for _ in range(settings.max_new_tokens):
+    for _ in range(settings.max_new_tokens - len(samples[0].drawn)):
         for row, token in texts.step():
             samples[row].take(token)
             if samples[row].is_stopped:
@@ -112,15 +130,22 @@ class _Sample:
     """One sample under way: its text so far, and how much of it has been sent."""
 
     def __init__(
-        self, number: int, step: int, prompt: str, seed: int, tokenizer: Tokenizer, settings: SampleConfig,
-        emit: Callable[[Event], None],
+        self, number: int, step: int, prompt: str, seed: int, tokenizer: Tokenizer, device: Device,
+        settings: SampleConfig, emit: Callable[[Event], None],
     ) -> None:  # fmt: skip
-        self.number, self.prompt, self.seed = number, prompt, seed
-        self._step, self._emit = step, emit
+        self.number, self.prompt = number, prompt
+        self.generator = torch.Generator(device.torch_device).manual_seed(seed)
+        self.drawn: list[int] = []
+        """Tokens that the prompt was continued with."""
+        self._tokenizer, self._step, self._emit = tokenizer, step, emit
         self._decoder, self._finder = StreamDecoder(tokenizer), StopFinder(settings.stop)
         self._text = self._waiting = ""
-        self._tokens = 0
         self._ended = False
+
+    @property
+    def ids(self) -> list[int]:
+        """Tokens of the prompt and what followed it. Raises DataError where the vocabulary is not at hand."""
+        return [*self._tokenizer.encode(self.prompt, errors="drop").tolist(), *self.drawn]
 
     @property
     def is_stopped(self) -> bool:
@@ -134,7 +159,7 @@ class _Sample:
 
     def take(self, token: int) -> None:
         """Adds a token; sends text that is certain and has waited long enough."""
-        self._tokens += 1
+        self.drawn.append(token)
         self._waiting += self._finder.feed(self._decoder.feed(token))
         if self._waiting and not self.is_stopped and time.perf_counter() - self._sent > CHUNK_SECONDS:
             self._emit(SampleText(sample=self.number, text=self._waiting))
@@ -147,6 +172,6 @@ class _Sample:
         self._ended = True
         rest = self._waiting + self._finder.feed(self._decoder.flush()) + self._finder.flush()
         self._emit(SampleDone(
-            sample=self.number, step=self._step, prompt=self.prompt, text=self._text + rest, tokens=self._tokens,
+            sample=self.number, step=self._step, prompt=self.prompt, text=self._text + rest, tokens=len(self.drawn),
             seconds=time.perf_counter() - self._start,
         ))  # fmt: skip

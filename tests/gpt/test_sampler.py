@@ -151,5 +151,8 @@ def test_out_of_memory_breaks_the_samples_off_and_nothing_else(
 
     monkeypatch.setattr(GPT, "forward_cached", full)
     events = told(Sample(count=2))
-    assert [e.text for e in events if isinstance(e, ev.LogLine)] == ["sample 1 to 2 broke off: no room"]
+    assert [e.text for e in events if isinstance(e, ev.LogLine)] == [
+        "sample 1 to 2: out of memory side by side, so one after another (no room)",
+        "sample 1 broke off: no room", "sample 2 broke off: no room",
+    ]  # fmt: skip
     assert texts(events) == {1: "", 2: ""}
