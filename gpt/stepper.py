@@ -183,7 +183,7 @@ class Stepper:
             return self._update(grad_clip, loss, limits)
 
     def _update(self, grad_clip: float, loss: torch.Tensor, limits: Limits | None) -> tuple[torch.Tensor, torch.Tensor]:
-        before = self._versions()
+        before, is_first = self._versions(), not self.optimizer.state
         try:
             if self.scaler:
                 self.scaler.unscale_(self.optimizer)
@@ -191,24 +191,29 @@ class Stepper:
             self.is_updating = True
             applied = step_within(self.optimizer, self.scaler, loss, norm, limits, waits=not self.device.lags)
         except torch.OutOfMemoryError:
-            self._take_back(before)
+            self._take_back(before, is_first)
             raise
         self.optimizer.zero_grad(set_to_none=True)
         return norm, applied
 
-    def _take_back(self, before: dict[int, int]) -> None:
+    def _take_back(self, before: list[int], is_first: bool) -> None:
         """After an update that ended for want of memory: as if it had not begun, where nothing has changed yet."""
-        self.is_updating = any(version != before.get(key, 0) for key, version in self._versions().items())
-        if len(before) == len(self.parameters):  # its first: a state that was made in part would pass for a whole one
+        self.is_updating = self._versions() != before
+        if is_first:  # a state that was made in part would pass for a whole one
             self.optimizer.state.clear()
         if self.scaler:
             self.scaler.update(new_scale=self.scaler.get_scale())  # the same, but it forgets what it has unscaled
 
-    def _versions(self) -> dict[int, int]:
-        """How often each weight and each tensor of the optimizer's state was written to. A fused update does not count
-        as writing to the weights; before it, the numbers of steps in the state are raised, and that does."""
-        state = (value for entries in self.optimizer.state.values() for value in entries.values())
-        return {id(t): t._version for t in (*self.parameters, *state) if isinstance(t, torch.Tensor)}
+    def _versions(self) -> list[int]:
+        """How often each group's first weight and its optimizer state were written to: a group is updated in order, so
+        none of it has changed where they have not. A fused update does not count as writing to the weights; before it,
+        the numbers of steps in the state are raised, and that does."""
+        firsts = [group["params"][0] for group in self.optimizer.param_groups if group["params"]]
+        states = [self.optimizer.state.get(first, {}) for first in firsts]
+        return [
+            first._version + sum(value._version for value in state.values() if isinstance(value, torch.Tensor))
+            for first, state in zip(firsts, states, strict=True)
+        ]
 
     def warm_up(self, passes: int = 1) -> None:
         """Compiles forward and backward on a batch of zeros; weights, gradients and generators stay as they are."""

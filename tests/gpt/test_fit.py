@@ -56,6 +56,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pilot]:
                 "forward": (stepper, "share_of_loss", True), "backward": (stepper, "backward", True),
                 "clipping": (gpt.stepper, "clip_grad_norm", True), "update": (stepper.optimizer, "step", False),
                 "half an update": (stepper.optimizer, "step", True),
+                "the second optimizer": (getattr(stepper.optimizer, "_adamw", None), "step", False),
             }[place]  # fmt: skip
             whole = getattr(owner, name)
 
@@ -136,10 +137,13 @@ def test_the_scaler_keeps_its_scale_and_can_unscale_again(tiny: Tiny, run: Run, 
     assert scales[12:] == scales[:12] and scales[0]["scale"] < scales[-1]["scale"]
 
 
+@pytest.mark.parametrize(
+    ("name", "place"), [("adamw", "half an update"), ("muon", "half an update"), ("muon", "the second optimizer")]
+)
 def test_weights_that_may_have_changed_are_neither_trained_on_nor_saved(
-    tiny: Tiny, run: Run, tmp_path: Path, short: Callable[..., Pilot]
+    tiny: Tiny, run: Run, tmp_path: Path, short: Callable[..., Pilot], name: str, place: str
 ) -> None:
-    events = run(tiny(train__micro_batch_size=8), pilot=short("half an update", step=6))
+    events = run(tiny(train__micro_batch_size=8, optim__name=name), pilot=short(place, step=6))
     failure = of(events, ev.Failed)[0]
     assert failure.user_error and failure.step == 5
     assert "inside the update of step 6" in failure.error and "resume" in failure.error
