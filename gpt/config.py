@@ -138,7 +138,7 @@ class TrainConfig(Section, frozen=True, kw_only=True):
     """Steps between printed lines."""
     noise_scale_interval: NaturalInt = 100
     """Steps between measurements of the gradient noise scale; 0: none. One costs half a step where a step is a single
-    micro-step on one thread, else next to nothing."""
+    micro-step on one thread, nearly a whole one where that is compiled, else next to nothing."""
     seed: Annotated[int, Meta(ge=0, le=10**9)] = 1337
     device: str = "auto"
     """`auto`, `cpu`, `mps`, `cuda` or `cuda:N`."""

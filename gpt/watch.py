@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from gpt.config import Profile
-from gpt.events import Event, SpikeDetected
+from gpt.events import Event, LogLine, SpikeDetected
 from gpt.guard import Guard, Limits
 from gpt.noise import NoiseScale
-from gpt.probe import part_of_step
+from gpt.probe import part_of_step, why_none
 from gpt.stepper import Stepper, StepResult
 
 
@@ -23,6 +23,7 @@ class Watch:
     def __init__(self, stepper: Stepper, emit: Callable[[Event], None]) -> None:
         self.guard, self.noise = Guard(), NoiseScale()
         self._stepper, self._emit = stepper, emit
+        self._has_said_why_not = False
 
     @property
     def _part(self) -> int | None:
@@ -38,9 +39,17 @@ class Watch:
         return self.guard.limits(profile.guard)
 
     def measures_noise(self, step: int, profile: Profile) -> bool:
-        """Whether this step's part is to be measured: a function of its number, so that resuming changes nothing."""
+        """Whether this step's part is to be measured: a function of its number, so that resuming changes nothing.
+
+        Where it should be and cannot, says why, once.
+        """
         interval = profile.train.noise_scale_interval
-        return self._part is not None and interval > 0 and step % interval == 0
+        is_due = interval > 0 and step % interval == 0
+        why_not = why_none(self._stepper) if is_due else None
+        if why_not and not self._has_said_why_not:
+            self._has_said_why_not = True
+            self._emit(LogLine(level="info", text=f"the gradient noise scale stays unknown: {why_not}"))
+        return is_due and not why_not
 
     def take_in(self, result: StepResult, profile: Profile) -> None:
         """Says what is wrong with a finished step, and what it tells of the noise."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +113,42 @@ def test_the_norm_measured_is_that_of_the_steps_first_sequences(
         assert measured.item() == pytest.approx(expected.item(), rel=1e-4)
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("chunk", [0, 24])
+def test_a_compiled_step_is_measured_without_compiling_anew(tiny: Tiny, chunk: int) -> None:
+    """By half of the loss: the same norm as that of half of the batch, in the shape that is compiled already."""
+    profile = tiny(model__dropout=0.0, train__loss_chunk=chunk)
+    shapes: list[int] = []
+
+    def counting(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        shapes.append(len(inputs))
+        return graph.forward
+
+    torch.compiler.reset()
+    plain = build(profile, choose(profile), open_dataset(profile.data, profile.model), TimeLedger("other")).stepper
+    device = dataclasses.replace(plain.device, compile=True)
+    plain.device, plain.forward = device, torch.compile(plain.model, backend=counting)
+    inputs, targets = plain.reader.take(0, 4)
+    assert plain.lane_count == plain.accum == 1 and part_of_step(plain) == 2
+    plain.add_gradient(inputs, targets)
+    graphs = len(shapes)
+    kept, generator = targets.clone(), torch.get_rng_state()
+    gradients = [p.grad.clone() for p in plain.parameters if p.grad is not None]
+    measured = norm_of_part(plain, inputs, targets)
+    assert graphs and len(shapes) == graphs
+    assert torch.equal(kept, targets) and torch.equal(torch.get_rng_state(), generator)
+    assert all(torch.equal(a, p.grad) for a, p in zip(gradients, plain.parameters, strict=True))  # pyright: ignore
+    loss = plain.model(inputs[:2], targets[:2])[1]
+    expected = torch.stack([g.norm() for g in torch.autograd.grad(loss, plain.parameters)]).norm()
+    assert measured.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_a_step_without_parts_says_once_why_it_is_not_measured(tiny: Tiny, run: Run) -> None:
+    events = run(tiny(train__micro_batch_size=1, train__noise_scale_interval=3))
+    assert not [e for e in events if isinstance(e, ev.NoiseScaleEstimated)]
+    said = [e.text for e in events if isinstance(e, ev.LogLine) and "noise scale" in e.text]
+    assert said == ["the gradient noise scale stays unknown: a step of a single sequence has no parts"]
 
 
 @pytest.mark.parametrize("accum", [1, 3])
