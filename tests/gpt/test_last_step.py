@@ -33,19 +33,20 @@ def short(tiny: Tiny) -> Tiny:
 
 
 def inside_the_last_step(*sent: commands.Command) -> Pilot:
-    """Sends commands while the last step's first batch is gathered."""
+    """Sends commands while the last step's first batch is read."""
 
     def pilot(trainer: Trainer, event: ev.Event) -> None:
         if isinstance(event, ev.StepDone) and event.step == LAST - 1:
-            gather = trainer.data.train.gather
+            reader = trainer.snapshot.stepper.reader
+            take = reader.take
 
             def sending(*args: Any) -> Any:
-                object.__setattr__(trainer.data.train, "gather", gather)
+                reader.take = take
                 for command in sent:
                     trainer.send(command)
-                return gather(*args)
+                return take(*args)
 
-            object.__setattr__(trainer.data.train, "gather", sending)
+            reader.take = sending
 
     return pilot
 

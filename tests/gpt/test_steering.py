@@ -166,15 +166,16 @@ def test_an_extension_makes_a_run_longer(tiny: Tiny, run: Run):
 def test_steering_from_inside_a_step_waits_for_its_end_and_a_save_after_it_too(tiny: Tiny, run: Run):
     def pilot(trainer: Trainer, event: ev.Event) -> None:
         if isinstance(event, ev.StepDone) and event.step == 3:
-            gather = trainer.data.train.gather
+            reader = trainer.snapshot.stepper.reader
+            take = reader.take
 
-            def sending(*args: Any) -> Any:  # while the fourth step's first batch is gathered
-                object.__setattr__(trainer.data.train, "gather", gather)
+            def sending(*args: Any) -> Any:  # while the fourth step's first batch is read
+                reader.take = take
                 for command in (commands.Extend(steps=5), commands.Cooldown(steps=2), commands.Save()):
                     trainer.send(command)
-                return gather(*args)
+                return take(*args)
 
-            object.__setattr__(trainer.data.train, "gather", sending)
+            reader.take = sending
 
     events = run(tiny(train__grad_accum_steps=3, train__eval_interval=0, checkpoint__interval=0), pilot=pilot)
     assert {e.step for e in events if isinstance(e, ev.ConfigChanged)} == {4}

@@ -1,4 +1,4 @@
-"""The loop: what a run says, how it obeys, and that what is done beside training leaves training alone."""
+"""The loop: what a run says, and how it obeys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import torch
 
@@ -25,12 +24,6 @@ Tiny = Callable[..., Profile]
 
 def of(events: list[ev.Event], kind: type) -> list[Any]:
     return [event for event in events if isinstance(event, kind)]
-
-
-def digest(folder: Path, step: int) -> dict[str, str]:
-    """Hashes of weights and optimizer (generators included), and the data position, of a checkpoint."""
-    state = json.loads((folder / "checkpoints" / f"step-{step:08d}" / "state.json").read_text())
-    return state["files"] | {"sequences": state["sequences"], "tokens": state["tokens"]}
 
 
 def test_a_run_steps_evaluates_saves_and_ends(tiny: Tiny, run: Run, tmp_path: Path) -> None:
@@ -97,75 +90,6 @@ def test_evaluation_is_not_counted_in_the_step_after_it(tiny: Tiny, run: Run, mo
     assert of(events, ev.LedgerUpdated)[-1].seconds["evaluate"] > 4
 
 
-def test_sampling_evaluating_and_saving_change_nothing(tiny: Tiny, run: Run, tmp_path: Path) -> None:
-    def busy(trainer: Trainer, event: ev.Event) -> None:
-        if isinstance(event, ev.StepDone) and event.step in (3, 6, 7):
-            trainer.send(commands.Sample(prompt="2 + ", max_new_tokens=30))
-            trainer.send(commands.Evaluate())
-            trainer.send(commands.Save())
-
-    run(tiny(train__eval_interval=0), "quiet")
-    events = run(tiny(train__eval_interval=3, sample__interval=2), "busy", pilot=busy)
-    assert len(of(events, ev.SampleDone)) > 5
-    assert digest(tmp_path / "quiet", 12) == digest(tmp_path / "busy", 12)
-
-
-@pytest.mark.parametrize("stop_at", [1, 6, 9])
-@pytest.mark.parametrize("accum", [1, 3])
-def test_a_stopped_and_resumed_run_ends_with_the_same_bits(
-    tiny: Tiny, run: Run, tmp_path: Path, stop_at: int, accum: int
-) -> None:
-    def stop(trainer: Trainer, event: ev.Event) -> None:
-        if isinstance(event, ev.StepDone) and event.step == stop_at:
-            trainer.send(commands.Stop(save=True))
-
-    profile = tiny(train__grad_accum_steps=accum)
-    run(profile, "whole")
-    run(profile, "parted", pilot=stop)
-    torch.manual_seed(99)  # the process it resumes in has its own history
-    resumed = run(profile, "parted", resume="latest")
-    assert of(resumed, ev.Resumed) == [ev.Resumed(step=stop_at, exact=True, time=of(resumed, ev.Resumed)[0].time)]
-    assert digest(tmp_path / "whole", 12) == digest(tmp_path / "parted", 12)
-
-
-def test_a_run_over_several_lanes_resumes_with_the_same_bits(tiny: Tiny, run: Run, tmp_path: Path) -> None:
-    """And one with another number of lanes says that it is not the same."""
-    profile = tiny(model__dropout=0.0, train__threads=2, train__grad_accum_steps=2)
-    run(profile, "whole")
-    run(profile, "parted")
-    assert of(run(profile, "parted", resume="step-00000004"), ev.Resumed)[0].exact
-    assert digest(tmp_path / "whole", 12) == digest(tmp_path / "parted", 12)
-    one = msgspec.structs.replace(profile, train=msgspec.structs.replace(profile.train, threads=1))
-    resumed = of(run(one, "parted", resume="step-00000004"), ev.Resumed)[0]
-    assert not resumed.exact and "lanes 2 → 1" in resumed.why
-
-
-def test_a_stop_while_paused_inside_a_step_saves_the_last_whole_one(tiny: Tiny, run: Run, tmp_path: Path) -> None:
-    profile = tiny(train__grad_accum_steps=4)
-    run(profile, "whole")
-    inside = False
-
-    def pilot(trainer: Trainer, event: ev.Event) -> None:
-        nonlocal inside
-        if isinstance(event, ev.StepDone) and event.step == 5:
-            gather = trainer.data.train.gather
-
-            def pausing(*args: Any) -> Any:  # the pause comes while the step's second batch is gathered
-                object.__setattr__(trainer.data.train, "gather", gather)
-                trainer.send(commands.Pause())
-                return gather(*args)
-
-            object.__setattr__(trainer.data.train, "gather", pausing)
-        if isinstance(event, ev.Paused):
-            inside = trainer.step == 5
-            trainer.send(commands.Stop(save=True))
-
-    run(profile, "parted", pilot=pilot)
-    assert inside
-    run(profile, "parted", resume="latest")
-    assert digest(tmp_path / "whole", 12) == digest(tmp_path / "parted", 12)
-
-
 def test_pause_holds_until_continue_and_one_step_takes_one(tiny: Tiny, run: Run) -> None:
     """Each answer is sent when its cause has been seen, so what is counted is what the trainer did in between."""
 
@@ -208,31 +132,6 @@ def test_live_settings_apply_at_the_next_step_and_the_rest_is_refused_with_a_rea
     steps = of(events, ev.StepDone)
     assert [step.step for step in steps] == list(range(1, 9))
     assert {step.lr for step in steps if step.step > 5} == {5e-3}
-
-
-def test_a_live_change_survives_a_resume(tiny: Tiny, run: Run, tmp_path: Path) -> None:
-    def change(trainer: Trainer, event: ev.Event) -> None:
-        if isinstance(event, ev.StepDone) and event.step == 3:
-            trainer.send(commands.SetConfig(changes={"optim.learning_rate": 2e-3}))
-
-    run(tiny(), pilot=change)
-    state = json.loads((tmp_path / "run/checkpoints/step-00000004/state.json").read_text())
-    assert state["profile"]["optim"]["learning_rate"] == 2e-3
-    assert state["config_log"] == [{"step": 3, "key": "optim.learning_rate", "old": 1e-2, "new": 2e-3}]
-
-
-def test_going_on_with_other_settings_says_continued_and_why(tiny: Tiny, run: Run) -> None:
-    run(tiny())
-    resumed = of(run(tiny(optim__learning_rate=1e-3), resume="step-00000004"), ev.Resumed)[0]
-    assert not resumed.exact
-    assert "optim.learning_rate 0.01 → 0.001" in resumed.why
-
-
-def test_another_shape_is_refused_field_by_field(tiny: Tiny, run: Run) -> None:
-    run(tiny())
-    failed = of(run(tiny(model__n_embd=64), resume="latest"), ev.Failed)[0]
-    assert failed.user_error
-    assert "n_embd 32 there, 64 here" in failed.error
 
 
 def test_stop_without_saving_leaves_no_checkpoint(tiny: Tiny, run: Run, tmp_path: Path) -> None:
@@ -279,26 +178,21 @@ def test_a_diverged_model_still_answers_a_sample(tiny: Tiny, run: Run) -> None:
     assert all(ev.decode(ev.encode(event)) == event for event in events)
 
 
-def test_another_order_of_the_data_is_not_called_exact(tiny: Tiny, run: Run) -> None:
-    run(tiny())
-    resumed = of(run(tiny(data__sampling="replacement"), resume="step-00000004"), ev.Resumed)[0]
-    assert not resumed.exact and "data.sampling" in resumed.why
-
-
 def test_a_setting_sent_inside_a_step_waits_for_the_next_one(tiny: Tiny, run: Run, tmp_path: Path) -> None:
     """And so does a save that was asked for after it: what it says must be what the step was taken with."""
 
     def pilot(trainer: Trainer, event: ev.Event) -> None:
         if isinstance(event, ev.StepDone) and event.step == 3:
-            gather = trainer.data.train.gather
+            reader = trainer.snapshot.stepper.reader
+            take = reader.take
 
-            def sending(*args: Any) -> Any:  # while the fourth step's first batch is gathered
-                object.__setattr__(trainer.data.train, "gather", gather)
+            def sending(*args: Any) -> Any:  # while the fourth step's first batch is read
+                reader.take = take
                 trainer.send(commands.SetConfig(changes={"optim.learning_rate": 2e-3, "optim.schedule": "constant"}))
                 trainer.send(commands.Save())
-                return gather(*args)
+                return take(*args)
 
-            object.__setattr__(trainer.data.train, "gather", sending)
+            reader.take = sending
 
     profile = tiny(train__grad_accum_steps=4, train__eval_interval=0, checkpoint__interval=3)
     events = run(profile, pilot=pilot)
@@ -338,7 +232,7 @@ def test_a_run_that_fails_between_two_steps_saves_the_last_whole_one(tiny: Tiny,
             def shrunk(*args: Any) -> Any:
                 raise DataError("train.bin has become shorter")
 
-            object.__setattr__(trainer.data.train, "gather", shrunk)
+            trainer.snapshot.stepper.reader.take = shrunk
 
     events = run(tiny(checkpoint__interval=0, train__eval_interval=0), pilot=pilot)
     assert of(events, ev.Failed)[0].user_error
@@ -361,20 +255,6 @@ def test_a_prompt_that_cannot_be_encoded_breaks_off_the_sample_only(
 
     events = run(tiny(), pilot=pilot)
     assert of(events, ev.SampleDone) and of(events, ev.Finished)[0].step == 12
-
-
-def test_other_symbols_than_the_checkpoint_knows_are_refused(tiny: Tiny, run: Run, text_file: Path) -> None:
-    run(tiny(data__tokenizer="char"))
-    text_file.write_text(text_file.read_text().replace("+", "*"))
-    failed = of(run(tiny(data__tokenizer="char"), resume="latest"), ev.Failed)[0]
-    assert failed.user_error and "other symbols" in failed.error
-
-
-def test_another_beta_takes_effect_after_a_resume(tiny: Tiny, run: Run, tmp_path: Path) -> None:
-    run(tiny())
-    run(tiny(optim__beta2=0.5), resume="step-00000008")
-    state = json.loads((tmp_path / "run/checkpoints/step-00000012/state.json").read_text())
-    assert [group["betas"] for group in state["optimizer_groups"]] == [[0.9, 0.5]] * 2
 
 
 def test_a_step_faster_than_the_measured_peak_makes_it_doubtful(
