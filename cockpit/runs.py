@@ -21,6 +21,7 @@ import msgspec
 import tomli
 
 from cockpit.sanitize import shown
+from gpt import durable
 from gpt.errors import RunError
 from gpt.events import AnyEvent, decode
 
@@ -221,8 +222,7 @@ class Run:
             file, draft = tempfile.mkstemp(dir=self.path, prefix=f".{name}-")
             with os.fdopen(file, "w", encoding="utf-8") as stream:
                 stream.write(text)
-                stream.flush()
-                os.fsync(file)
+                durable.flush(stream)
             Path(draft).replace(self.path / name)
         except OSError as error:
             if draft:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gpt import durable
 from gpt.errors import CheckpointError
 
 FORMAT = 1
@@ -55,12 +56,12 @@ def write(parent: Path, step: int, files: Mapping[str, Mapping[str, Any]], state
             hashes[path.name] = tensorfile.write(path, tensors)
         document = {"format": FORMAT, "step": step, "files": hashes, **state}
         document["sha256"] = _document_hash(document)
-        _write_durably(draft / _STATE, json.dumps(document, indent=1, allow_nan=False))
+        durable.write(draft / _STATE, json.dumps(document, indent=1, allow_nan=False).encode())
         size = sum(path.stat().st_size for path in draft.iterdir())
-        _sync_folder(draft)
+        durable.sync_folder(draft)
         with _moved_aside(place):
             draft.rename(place)
-            _sync_folder(parent)
+            durable.sync_folder(parent)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
@@ -73,7 +74,7 @@ def point(parent: Path, name: str, step: int) -> None:
     draft.unlink(missing_ok=True)
     draft.symlink_to(folder_name(step))
     draft.replace(parent / name)
-    _sync_folder(parent)
+    durable.sync_folder(parent)
 
 
 def prune(parent: Path, keep: int) -> list[Path]:
@@ -103,7 +104,7 @@ def discard_after(parent: Path, step: int) -> None:
             shutil.rmtree(path, ignore_errors=True)
     if not (parent / "best").exists():
         (parent / "best").unlink(missing_ok=True)
-    _sync_folder(parent)
+    durable.sync_folder(parent)
 
 
 def step_of(path: Path) -> int:
@@ -182,13 +183,6 @@ def shape_difference(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str
     return ", ".join(f"{key} {saved.get(key)} there, {wanted[key]} here" for key in keys) or None
 
 
-def _write_durably(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _document_hash(document: Mapping[str, Any]) -> str:
     """SHA-256 of a JSON document's content, itself left out."""
     return hashlib.sha256(json.dumps(document, sort_keys=True, allow_nan=False).encode()).hexdigest()
@@ -197,14 +191,6 @@ def _document_hash(document: Mapping[str, Any]) -> str:
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

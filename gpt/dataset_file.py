@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from gpt import durable
 from gpt.errors import DataError
 
 FILE_NAME = "dataset.json"
@@ -87,30 +87,10 @@ def read_dataset_file(folder: Path) -> DatasetFile | None:
 
 def write_dataset_file(folder: Path, dataset: DatasetFile) -> None:
     """Writes `dataset.json`, whole or not at all. Raises OSError where the disk refuses."""
-    write_durably(folder / FILE_NAME, msgspec.json.format(msgspec.json.encode(dataset), indent=2) + b"\n")
+    durable.replace(folder / FILE_NAME, msgspec.json.format(msgspec.json.encode(dataset), indent=2) + b"\n")
 
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file in hexadecimal, read bit by bit. Raises OSError where it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Puts a file in its place in one step, once its content is on the disk."""
-    draft = path.with_name(f".{path.name}.draft")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes new names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

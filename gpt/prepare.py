@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gpt import durable
 from gpt.config import DataConfig
 from gpt.errors import DataError
 from gpt.tokenizer import CharTokenizer, PairTokenizer, Tokenizer, id_dtype, load_tokenizer
@@ -253,10 +254,7 @@ def _store(folder: Path, arrays: dict[str, np.ndarray]) -> None:
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
         try:
             for name, array in arrays.items():
-                with (temporary / name).open("wb") as file:
-                    file.write(array.tobytes())
-                    file.flush()
-                    os.fsync(file.fileno())
+                durable.write(temporary / name, array.tobytes())
             temporary.rename(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)  # still there where writing failed or another was first

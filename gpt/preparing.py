@@ -15,7 +15,8 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from gpt.dataset_file import DatasetFile, Layout, Split, SplitEntry, sync_folder, write_dataset_file, write_durably
+from gpt import durable
+from gpt.dataset_file import DatasetFile, Layout, Split, SplitEntry, write_dataset_file
 from gpt.documents import read_pieces
 from gpt.encoding import Item, encode_groups, grouped
 from gpt.errors import DataError
@@ -155,7 +156,7 @@ class Preparing:
         (self._job.out / STATE_FILE).unlink()
         for index in range(self._released, min(self._file + 1, len(self._sizes))):
             self._source.release(index)
-        sync_folder(self._job.out)
+        durable.sync_folder(self._job.out)
         return dataset
 
     def _pieces(self) -> Iterator[tuple[Item, tuple[int, int, int, bool, bool, float]]]:
@@ -187,7 +188,7 @@ class Preparing:
             "wanted": wanted_settings(self._job), "identity": self._identity, "tokenizer": self._tokenizer.to_dict(),
             "place": [self._number, self._file, self._in_file], "counts": self._counts, "splits": splits,
         }  # fmt: skip
-        write_durably(self._job.out / STATE_FILE, msgspec.json.encode(state))
+        durable.replace(self._job.out / STATE_FILE, msgspec.json.encode(state))
 
     def _discard(self) -> None:
         """Nothing of use has been made: a call with other settings shall not trip over it."""

@@ -7,13 +7,13 @@ is opened again, so that a process killed at any moment loses at most what came 
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from gpt.dataset_file import Layout, ShardEntry, sync_folder
+from gpt import durable
+from gpt.dataset_file import Layout, ShardEntry
 from gpt.shards import HEADER_BYTES, header
 
 _HASHED_AT_ONCE = 2**22
@@ -65,8 +65,7 @@ class SplitWriter:
 
     def state(self) -> dict[str, Any]:
         """Makes all that is written durable, and says what it is: plain values for JSON."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        durable.flush(self._file)
         shards = [{"file": shard.file, "tokens": shard.tokens, "sha256": shard.sha256} for shard in self.shards]
         return {"shards": shards, "in_draft": self._in_draft}
 
@@ -84,7 +83,7 @@ class SplitWriter:
             if not (self._folder / shard.file).exists():
                 self._draft(shard.file).replace(self._folder / shard.file)
         self._promoted = len(self.shards)
-        sync_folder(self._folder)
+        durable.sync_folder(self._folder)
 
     def _open(self) -> BinaryIO:
         """The draft of the next shard, cut to what was recorded of it."""
@@ -102,8 +101,7 @@ class SplitWriter:
         if not self._raw:
             self._file.seek(0)
             self._file.write(header(self._in_draft, self._dtype))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        durable.flush(self._file)
         self._file.close()
         name = self._name(len(self.shards))
         self.shards.append(ShardEntry(file=name, tokens=self._in_draft, sha256=_sha256(self._draft(name))))

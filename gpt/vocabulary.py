@@ -22,6 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpt import durable
 from gpt.errors import DataError
 
 if TYPE_CHECKING:
@@ -196,8 +197,7 @@ def _put(target: Path, content: bytes) -> None:
     with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".new-", delete=False) as file:
         try:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            durable.flush(file)
             Path(file.name).chmod(0o644)  # temporary files are for their owner alone
             Path(file.name).replace(target)
         except OSError:
