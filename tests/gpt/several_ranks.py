@@ -23,7 +23,10 @@ FOLDER = Path(sys.argv[1])
 PROFILE = decode(msgspec.json.decode((FOLDER / "profile.json").read_bytes()))
 
 
-def train(name: str, *, resume: Path | None = None, pilot: Any = None, **settings: Any) -> Trainer:
+def train(
+    name: str, *, resume: Path | None = None, pilot: Any = None, before_step: Any = None, **settings: Any
+) -> Trainer:
+    """A run; only the first rank's has a `pilot` that hears its events, `before_step` is called on each."""
     folder = FOLDER / name
     folder.mkdir(exist_ok=True)
     profile: Profile = replace(PROFILE, {key.replace("__", "."): value for key, value in settings.items()})
@@ -35,6 +38,8 @@ def train(name: str, *, resume: Path | None = None, pilot: Any = None, **setting
             pilot(trainer, event)
 
     trainer = Trainer(profile, folder, emit, resume=resume, ranks=ranks)
+    take = trainer._take_step
+    trainer._take_step = lambda: (before_step and before_step(trainer), take())[1]
     try:
         trainer.run()
     except Exception as error:
@@ -71,6 +76,30 @@ for way in ("ddp", "fsdp"):
     train(f"{way}-wet-resumed", resume=FOLDER / f"{way}-wet/checkpoints/step-00000004", **wet)
 train("steered", train__parallel="fsdp", pilot=steer)
 
+
+def spoil_one_rank(trainer: Trainer) -> None:
+    """Lets the other rank's part of two steps' gradient be no number; its loss stays one. Notes what each rank does."""
+    taken.append([trainer.step, trainer.snapshot.position, trainer.watch.guard.in_a_row])
+    stepper = trainer.snapshot.stepper
+    if len(taken) == 1:
+        whole = stepper.share_of_loss
+
+        def share_of_loss(*batch: torch.Tensor) -> torch.Tensor:
+            loss = whole(*batch)
+            if trainer.ranks.rank == 1 and len(taken) in (11, 12):
+                loss.register_hook(lambda gradient: gradient * float("nan"))
+            return loss
+
+        stepper.share_of_loss = share_of_loss
+
+
+for way in ("ddp", "fsdp"):
+    taken: list[list[int]] = []
+    guard = {"guard__policy": "rewind", "guard__patience": 2, "guard__window": 10}
+    short = {"train__max_steps": 16, "checkpoint__interval": 4, "train__eval_interval": 0}
+    train(f"{way}-spoilt", train__parallel=way, before_step=spoil_one_rank, **guard, **short)
+    (FOLDER / f"{way}-spoilt/taken-{ranks.rank}.json").write_bytes(msgspec.json.encode(taken))
+
 train("odd", train__grad_accum_steps=3)
 
 
@@ -82,6 +111,4 @@ def fail_on_one_rank(trainer: Trainer) -> None:
         object.__setattr__(trainer.data.train, "gather", shrunk)
 
 
-taken = Trainer._take_step
-Trainer._take_step = lambda trainer: (fail_on_one_rank(trainer), taken(trainer))[1]  # pyright: ignore
-train("lost", checkpoint__interval=0)
+train("lost", checkpoint__interval=0, before_step=fail_on_one_rank)

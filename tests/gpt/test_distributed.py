@@ -165,6 +165,27 @@ def test_what_the_first_rank_is_told_reaches_all_at_the_same_step(runs: Path) ->
     assert [event.reason for event in said(runs / "steered", ev.CheckpointSaved)] == ["stop"]
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_a_gradient_spoilt_on_one_rank_is_left_out_by_all_and_they_rewind_together(runs: Path, way: str) -> None:
+    """Steps 11 and 12 are spoilt on the second rank alone; its loss, and the first rank's gradient, are sound."""
+    folder = runs / f"{way}-spoilt"
+    assert [(e.step, e.kind, e.action) for e in said(folder, ev.SpikeDetected)] == [
+        (11, "not finite", "skipped"), (12, "not finite", "rewind"),
+    ]  # fmt: skip
+    steps = said(folder, ev.StepDone)
+    assert [step.step for step in steps if not step.applied] == [11, 12]
+    assert all(step.loss is not None for step in steps) and all(step.grad_norm for step in steps[-8:])
+    resumed = said(folder, ev.Resumed)
+    assert [e.step for e in resumed] == [8] and "rewound from step 12" in resumed[0].why
+    taken = [json.loads((folder / f"taken-{rank}.json").read_text()) for rank in range(2)]
+    expected = [[step, 8 * step, int(step == 11)] for step in range(12)]
+    expected += [[step, 8 * (step + 4), 0] for step in range(8, 16)]  # on other data than before
+    assert taken == [expected, expected]
+    first, second = (json.loads((folder / f"end-{rank}.json").read_text()) for rank in range(2))
+    assert first[:2] == second[:2] == [16, 5e-4]
+    assert way == "fsdp" or first[2] == second[2], "the weights of both"
+
+
 def test_ranks_that_cannot_share_a_step_fail_alike(runs: Path) -> None:
     texts = [(runs / f"odd/failure-{rank}.txt").read_text() for rank in range(2)]
     assert "the nearest are 2 and 4" in texts[0] and texts[1] == f"rank 1: {texts[0]}"
