@@ -202,10 +202,12 @@ class Trainer:
             self.watch.take_in(result, self.profile)
 
     def _conclude(self) -> bool:
-        """The last evaluation and sample, unless a Stop leaves them out; True where the pilot has more steps taken."""
+        """The last evaluation and sample, unless a Stop leaves them out; True where there are more steps to take."""
         self.drain()
-        if self.is_stopping:
-            return False
+        self.recovery.heed_guard()  # where the device lags, only now is the last step known
+        self.helm.obey()
+        if self.is_stopping or not self._done():
+            return not self.is_stopping
         self.beside.evaluate()
         if self.profile.sample.interval and not self.due(self.profile.sample.interval):
             self.beside.sample(commands.Sample())

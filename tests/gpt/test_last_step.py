@@ -145,6 +145,28 @@ def test_an_extension_during_the_last_evaluation_extends(short: Tiny, run: Run) 
     assert of(events, ev.Finished)[0].step == LAST + 2
 
 
+def test_a_last_step_that_is_known_late_is_heeded_all_the_same(short: Tiny, run: Run) -> None:
+    """On a GPU a step's figures come one step later, those of the last one when the steps are over."""
+    late = ev.SpikeDetected(step=LAST, kind="not finite", value=None, z=None, in_a_row=3, action="rewind")
+
+    def pilot(trainer: Trainer, event: ev.Event) -> None:
+        if isinstance(event, ev.StepDone) and event.step == LAST and not of(seen, ev.Resumed):
+            drain = trainer.drain
+
+            def drain_late() -> None:
+                trainer.drain = drain
+                trainer.watch.guard.demand = late
+
+            trainer.drain = drain_late
+        seen.append(event)
+
+    seen: list[ev.Event] = []
+    run(short(checkpoint__interval=LAST - 1), pilot=pilot)
+    assert [e.step for e in of(seen, ev.Resumed)] == [LAST - 1]
+    assert [e.step for e in of(seen, ev.StepDone)] == [1, 2, 3, 4, 4]
+    assert of(seen, ev.Finished)[0].step == LAST
+
+
 def test_what_comes_after_the_last_checkpoint_is_answered(short: Tiny, run: Run) -> None:
     sent = (commands.Extend(steps=2), commands.Sample(), commands.Leave())
     events = run(short(checkpoint__best=False), pilot=at(ev.CheckpointSaved, *sent))
