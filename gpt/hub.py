@@ -228,11 +228,12 @@ def _by_hand(data: KnownData) -> str:
 def _hub(data: KnownData, downloads: Path) -> Any:
     try:
         import huggingface_hub
+        from huggingface_hub.utils import disable_progress_bars
 
         import_module("pyarrow.parquet")  # without it nothing that is fetched could be read
     except ImportError:
         raise DataError(f"{data.name} needs extra packages: pip install 'gpt-cockpit[data]'") from None
-    huggingface_hub.utils.disable_progress_bars()  # the command line draws its own
+    disable_progress_bars()  # the command line draws its own
     return huggingface_hub
 
 
