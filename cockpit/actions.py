@@ -122,6 +122,22 @@ ACTIONS: tuple[Action, ...] = (
         opens="cockpit.screens.steer:extend", in_footer=False, key_name="+",
     ),
     Action(
+        "settings", "l", "settings",
+        "Every setting with its meaning, unit and range. Those that can change while the run goes on are changed here, "
+        "with the effect shown first; and saved back to the profile's file.",
+        when=always, opens="cockpit.screens.settings:settings", footer_rank=7,
+    ),
+    Action(
+        "undo", "u", "undo", "Take back the newest change of settings, by making the opposite one.",
+        opens="cockpit.screens.apply:undo", in_footer=False,
+    ),
+    Action(
+        "agenda", "a", "schedule",
+        "Have something done at a step, or the run stopped at a step, a time or a loss. Lists what waits, and cancels "
+        "it.",
+        opens="cockpit.screens.agenda:agenda", in_footer=False,
+    ),
+    Action(
         "switch_pane", "tab", "log/sample", "On a narrow screen: show the log instead of the sample, or back.",
         when=always, in_footer=False,
     ),

@@ -8,9 +8,8 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import tomli
 from textual.app import App, SystemCommand
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
@@ -24,6 +23,7 @@ from cockpit.budget import FASTEST, FrameBudget
 from cockpit.driver import TerminalDriver
 from cockpit.link.base import Link
 from cockpit.options import USUAL, ScreenOptions
+from cockpit.pilotage import from_toml
 from cockpit.screens.main import MainScreen
 from cockpit.screens.modal import Box
 from cockpit.screens.quit import QuitChoice, QuitScreen
@@ -35,6 +35,9 @@ from cockpit.widgets.themes import DARK, LOOKS, Look
 from gpt import events as ev
 from gpt.commands import Command, Continue, Stop
 from gpt.config import Profile, flatten
+
+if TYPE_CHECKING:
+    from cockpit.writeback import WriteBack
 
 NUMBERS_EVERY = 0.25
 """Seconds between two changes of the numbers at least; nobody reads faster."""
@@ -56,13 +59,19 @@ class CockpitApp(App[QuitChoice]):
         link: where events come from and commands go to. Its `start` is called once the first frame has been drawn.
         reload_profile: reads the profile from disk again; may raise UserError. None: there is nothing to read.
         options: what was asked for on the command line.
+        file: the profile on disk, to save settings to; None: there is none.
     """
 
     CSS_PATH = "cockpit.tcss"
     TITLE = "gpt-cockpit"
 
     def __init__(
-        self, link: Link, *, reload_profile: Callable[[], Profile] | None = None, options: ScreenOptions = USUAL
+        self,
+        link: Link,
+        *,
+        reload_profile: Callable[[], Profile] | None = None,
+        file: WriteBack | None = None,
+        options: ScreenOptions = USUAL,
     ) -> None:
         super().__init__()
         self.link = link
@@ -70,7 +79,7 @@ class CockpitApp(App[QuitChoice]):
         self.budget = FrameBudget(link.profile.screen.cpu_budget)
         self.settings: dict[str, Any] = flatten(link.profile)
         """The run's settings by dotted key, changes while running included."""
-        self.reload_profile = reload_profile
+        self.reload_profile, self.file = reload_profile, file
         self._main = MainScreen(link.profile.name, link.run)
         self._dirty = True
         self._drew = False
@@ -219,11 +228,17 @@ class CockpitApp(App[QuitChoice]):
             case ev.RunStarted():  # what an earlier sitting changed is in the link's profile already
                 self.settings = flatten(self.link.profile)
             case ev.ConfigChanged():
-                self.settings[event.key] = _value(event.new)
+                self.settings[event.key] = from_toml(event.new)
                 self._obey_setting(event.key)
                 self.say(f"{event.key} is {event.new} from step {event.step + 1:,} on")
             case ev.ConfigRefused():
                 self.say(f"{event.key} stays {event.old}: {event.reason}", "warning")
+            case ev.CommandScheduled():
+                self.say(f"{event.when}: {event.what}")
+            case ev.CommandUnscheduled(why="refused"):
+                self.say(f"not scheduled: {event.reason}", "warning")
+            case ev.CommandUnscheduled(why="cancelled"):
+                self.say(f"cancelled: {event.what}")
             case ev.CheckpointSaved(reason="asked"):
                 self.say(f"saved {event.path} in {fmt.saving_time(event.seconds, event.stall_s)}")
             case ev.SpikeDetected():
@@ -343,13 +358,3 @@ class CockpitApp(App[QuitChoice]):
         self._leave_with = choice
         if self._loop_of_screen is not None:
             self._loop_of_screen.call_soon_threadsafe(self.exit, choice)
-
-
-def _value(toml: str) -> Any:
-    """The value that an event wrote as TOML; `unset` is None, and what is not TOML stays text."""
-    if toml == "unset":
-        return None
-    try:
-        return tomli.loads(f"value = {toml}")["value"]
-    except tomli.TOMLDecodeError:
-        return toml

@@ -8,6 +8,7 @@ Every mistake is a ProfileError of one line that names the file and, where it is
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,17 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     except ProfileError as error:
         raise ProfileError(f"{shown(path)}: {error}") from None
     return Loaded(profile, path, _effective_text(chain, tree), tuple(file for file, _ in chain), tuple(overrides))
+
+
+def inherited(path: Path) -> set[str]:
+    """The dotted keys that what a file extends says. Raises ProfileError where one of them cannot be read."""
+    trees = [source.tree for _, source in _read_chain(path)[1:]]
+    return {
+        f"{key}.{name}" if isinstance(value, dict) else key
+        for tree in trees
+        for key, value in tree.items()
+        for name in (value if isinstance(value, dict) else [key])
+    }
 
 
 def find(name: str) -> Path:
@@ -246,21 +258,31 @@ def _fill(table: Any, values: Tree, inherited: Sequence[tuple[str, Any]]) -> Non
     """Makes a table of the document hold exactly `values`; what comes from an ancestor says so."""
     for name in [name for name in table if name not in values]:
         del table[name]
+    said = ""
+    with before_its_tail(table):
+        for name, value in values.items():
+            if name in table:
+                if table[name] != value:
+                    table[name] = value
+                continue
+            origin, item = next(_origins(name, value, inherited), ("", value))
+            if origin and origin != said and isinstance(table, Table):
+                table.add(tomlkit.comment(f"from {origin}"))
+                said = origin
+            table[name] = item
+
+
+@contextmanager
+def before_its_tail(table: Any) -> Iterator[None]:
+    """New keys that a section of a tomlkit document gets inside the block follow its last one.
+
+    The blank lines, and comments that belong to the section below, come after them.
+    """
     body = table.value.body if isinstance(table, Table) else []
     last = max((index for index, (key, _) in enumerate(body) if key is not None), default=-1)
-    tail = body[last + 1 :]  # blank lines, and comments that belong to the section below
+    tail = body[last + 1 :]
     del body[last + 1 :]
-    said = ""
-    for name, value in values.items():
-        if name in table:
-            if table[name] != value:
-                table[name] = value
-            continue
-        origin, item = next(_origins(name, value, inherited), ("", value))
-        if origin and origin != said and isinstance(table, Table):
-            table.add(tomlkit.comment(f"from {origin}"))
-            said = origin
-        table[name] = item
+    yield
     body.extend(tail)
 
 

@@ -30,6 +30,7 @@ from cockpit.sanitize import clean_line
 from cockpit.state import RunState, reduce
 from cockpit.terminal import captured_console, is_interactive, screen_on_terminal
 from cockpit.trackers import check_trackers
+from cockpit.writeback import WriteBack
 from gpt import checkpoint
 from gpt.commands import Leave, Stop
 from gpt.config import Profile, flatten, replace
@@ -89,7 +90,12 @@ def _lead(
             again = profiles.load(loaded.path, loaded.overrides)
             return _resumed_profile(again, sitting.file_then, sitting.at_checkpoint) if sitting else again.profile
 
-        code = _sit(link, profile, reload_profile, folder, None if headless else options)
+        def wrote(settings: dict[str, Any]) -> None:
+            """What the screen has saved to the file is no edit of its pilot's that a resume would take up."""
+            folder.write_facts(folder.read_facts() | {"file_settings": settings})
+
+        file = WriteBack(loaded.path, wrote)
+        code = _sit(link, profile, reload_profile, file, folder, None if headless else options)
         if link.failure and link.failure.user_error and not sitting:
             folder.discard()
     return code
@@ -99,6 +105,7 @@ def _sit(
     link: LocalLink,
     profile: Profile,
     reload_profile: Callable[[], Profile],
+    file: WriteBack,
     folder: Run,
     screen: ScreenOptions | None,
 ) -> int:
@@ -108,7 +115,7 @@ def _sit(
         state, goes_on = RunState(max_steps=profile.train.max_steps), True
         with signals.installed():
             if screen:
-                state, goes_on = _show_screen(link, reload_profile, screen, outside, signals)
+                state, goes_on = _show_screen(link, reload_profile, file, screen, outside, signals)
                 if goes_on:
                     link.send(Leave())
             began = time.time()
@@ -125,6 +132,7 @@ def _sit(
 def _show_screen(
     link: LocalLink,
     reload_profile: Callable[[], Profile],
+    file: WriteBack,
     options: ScreenOptions,
     outside: IO[str],
     signals: _Signals,
@@ -132,7 +140,7 @@ def _show_screen(
     """Shows the screen until its pilot leaves; returns what it knew, and whether the run is to be followed in lines."""
     from cockpit.app import CockpitApp
 
-    app = signals.app = CockpitApp(link, reload_profile=reload_profile, options=options)
+    app = signals.app = CockpitApp(link, reload_profile=reload_profile, file=file, options=options)
     link.screen = app.budget
     choice, failed = None, False
     try:

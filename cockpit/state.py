@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from cockpit.format import saving_time
+from cockpit.pilotage import Pilotage, steered
 from cockpit.series import Series
 from gpt import events as ev
 from gpt.events import Event
@@ -113,6 +114,8 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     markers: tuple[Marker, ...] = ()
     finished: ev.Finished | None = None
     failed: ev.Failed | None = None
+    pilotage: Pilotage = msgspec.field(default_factory=Pilotage)
+    """What its pilot has changed, and what waits on the agenda."""
 
     @property
     def is_final(self) -> bool:
@@ -155,7 +158,8 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
 def reduce(state: RunState, event: Event) -> RunState:
     """The state after one more event. Pure: `state` stays as it was; unknown events change only the clock."""
     step = _REDUCERS.get(type(event))
-    state = _with(state, first_time=state.first_time or event.time, last_time=event.time)
+    pilotage = steered(state.pilotage, event)
+    state = _with(state, first_time=state.first_time or event.time, last_time=event.time, pilotage=pilotage)
     return step(state, event) if step else state
 
 
@@ -313,6 +317,16 @@ def _config_refused(state: RunState, event: ev.ConfigRefused) -> RunState:
     return _log(_mark(state, event.step, "refused", text), event, text, "warning")
 
 
+def _scheduled(state: RunState, event: ev.CommandScheduled) -> RunState:
+    return _log(state, event, f"scheduled {event.when}: {event.what} (number {event.item})")
+
+
+def _unscheduled(state: RunState, event: ev.CommandUnscheduled) -> RunState:
+    if event.why == "refused":
+        return _log(state, event, f"not scheduled: {event.what or 'cancel'}: {event.reason}", "warning")
+    return _log(state, event, f"{event.why} at step {event.step:,}: {event.what} (number {event.item})")
+
+
 def _ledger_updated(state: RunState, event: ev.LedgerUpdated) -> RunState:
     return _with(state, ledger=event.seconds, wall=event.wall, ledger_time=event.time)
 
@@ -357,6 +371,7 @@ _REDUCERS: dict[type, Callable[[RunState, Any], RunState]] = {
     ev.EvalDone: _eval_done, ev.CheckpointSaved: _checkpoint_saved, ev.CheckpointFailed: _checkpoint_failed,
     ev.SampleStarted: _sample_started, ev.SampleText: _sample_text, ev.SampleDone: _sample_done,
     ev.Paused: _paused, ev.Continued: _continued, ev.ConfigChanged: _config_changed,
-    ev.ConfigRefused: _config_refused, ev.LedgerUpdated: _ledger_updated, ev.MemorySampled: _memory_sampled,
+    ev.ConfigRefused: _config_refused, ev.CommandScheduled: _scheduled, ev.CommandUnscheduled: _unscheduled,
+    ev.LedgerUpdated: _ledger_updated, ev.MemorySampled: _memory_sampled,
     ev.TelemetrySampled: _telemetry_sampled, ev.LogLine: _log_line, ev.Finished: _finished, ev.Failed: _failed,
 }  # fmt: skip

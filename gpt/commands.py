@@ -82,4 +82,37 @@ class Leave(Command, frozen=True, tag=True, kw_only=True):
     """Nobody watches any more: what would pause to ask its pilot ends instead."""
 
 
-AnyCommand = Pause | Continue | StepOnce | Sample | Save | Evaluate | SetConfig | Cooldown | Extend | Stop | Leave
+Schedulable = SetConfig | Save | Evaluate | Sample | Pause | Cooldown | Extend | Stop
+"""What can wait for its step."""
+
+
+class At(Command, frozen=True, tag=True, kw_only=True):
+    """Do something at a step boundary: once `step` steps have been taken, their evaluations and checkpoints included.
+
+    So a setting holds from step + 1 on. Kept over a resume (gpt.agenda); refused where that boundary has passed.
+    """
+
+    step: Annotated[int, msgspec.Meta(ge=1)]
+    what: Schedulable
+
+
+class StopWhen(Command, frozen=True, tag=True, kw_only=True):
+    """Save and stop at the first step boundary at which one of these holds. Kept over a resume (gpt.agenda)."""
+
+    wall: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Wall time of the run, seconds, those of its earlier sittings included: what LedgerUpdated says."""
+    val_loss: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """The run's own evaluations have found a validation loss as low as this, nats/token."""
+
+
+class Cancel(Command, frozen=True, tag=True, kw_only=True):
+    """Take something off the agenda again."""
+
+    item: Annotated[int, msgspec.Meta(ge=1)]
+    """Its number, as CommandScheduled says it."""
+
+
+AnyCommand = (
+    Pause | Continue | StepOnce | Sample | Save | Evaluate | SetConfig | Cooldown | Extend | Stop | Leave
+    | At | StopWhen | Cancel
+)  # fmt: skip

@@ -24,6 +24,11 @@ NaturalInt = Annotated[int, Meta(ge=0)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
 NaturalFloat = Annotated[float, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
+Steps = Annotated[int, Meta(ge=1, extra={"unit": "steps"})]
+StepsOrNone = Annotated[int, Meta(ge=0, extra={"unit": "steps"})]
+"""0 stands for none, or never."""
+Tokens = Annotated[int, Meta(ge=1, extra={"unit": "tokens"})]
+TokensOrNone = Annotated[int, Meta(ge=0, extra={"unit": "tokens"})]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,15 +39,18 @@ class ModelConfig(Section, frozen=True, kw_only=True):
     """[model]: GPT-2's shape."""
 
     n_layer: PositiveInt = 12
+    """Blocks, each of attention and an MLP."""
     n_head: PositiveInt = 12
+    """Heads of attention in each."""
     n_embd: PositiveInt = 768
     """Width of the residual stream; a multiple of n_head."""
-    block_size: PositiveInt = 1024
+    block_size: Tokens = 1024
     """Longest context, tokens."""
-    vocab_size: PositiveInt | None = None
+    vocab_size: Tokens | None = None
     """Rows of the token embedding; None: the tokenizer's own size. 50304 pads GPT-2's 50257 to 393 × 128, which GPUs
     multiply faster. Rows beyond the tokenizer's are never drawn in a sample; the loss counts them, as nanoGPT's."""
     dropout: Fraction = 0.0
+    """Share of activations that training drops; evaluation and sampling drop none."""
     bias: bool = True
     """Biases in linear layers and layer norms, as in GPT-2. RMSNorm and an untied head never have one."""
     init_from: str = "scratch"
@@ -52,6 +60,7 @@ class ModelConfig(Section, frozen=True, kw_only=True):
     positions: Literal["learned", "rotary"] = "learned"
     """`rotary`: queries and keys are turned by their position (RoPE) instead; needs an even width of heads."""
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
+    """What each block's input is normed by."""
     activation: Literal["gelu", "gelu_erf", "relu2", "swiglu"] = "gelu"
     """`gelu`: GPT-2's, the tanh approximation. `gelu_erf`: the exact one, as nanoGPT's. `relu2`: ReLU squared.
     `swiglu`: gated by SiLU, with an MLP 8/3 as wide as n_embd instead of 4, rounded up to a multiple of 32, which has
@@ -117,29 +126,31 @@ class DataConfig(Section, frozen=True, kw_only=True):
 class TrainConfig(Section, frozen=True, kw_only=True):
     """[train]: how long, in what portions, on what."""
 
-    max_steps: PositiveInt = 5000
-    micro_batch_size: Annotated[int, Meta(ge=1, le=65536)] | Literal["auto"] = 12
+    max_steps: Steps = 5000
+    """Length of the run, in optimizer steps."""
+    micro_batch_size: Annotated[int, Meta(ge=1, le=65536, extra={"unit": "sequences"})] | Literal["auto"] = 12
     """Sequences in one forward and backward pass; lowered on the way where memory runs out. `auto`: the most that
     fit and divide tokens_per_step, which it needs; one of the eval_steps batches is 12 sequences then."""
-    grad_accum_steps: PositiveInt | None = None
+    grad_accum_steps: Annotated[int, Meta(ge=1, extra={"unit": "micro-steps"})] | None = None
     """Micro-steps in a step, of all ranks together; None: 1, or what tokens_per_step needs."""
-    tokens_per_step: PositiveInt | None = None
+    tokens_per_step: Tokens | None = None
     """Tokens in a step, instead of grad_accum_steps; a multiple of micro_batch_size × block_size."""
     activation_checkpointing: Literal["off", "selective", "full"] = "off"
     """What the backward pass computes again instead of keeping it: nothing; each MLP, for a ninth more arithmetic; each
     whole layer, for a quarter to a third more. Values stay the same."""
-    loss_chunk: NaturalInt = 0
+    loss_chunk: TokensOrNone = 0
     """Tokens whose logits exist at once, for a large vocabulary; their gradient computes them again. 0: all of them."""
-    eval_interval: NaturalInt = 250
+    eval_interval: StepsOrNone = 250
     """Steps between evaluations; 0: only at the end."""
-    eval_steps: NaturalInt = 20
+    eval_steps: Annotated[int, Meta(ge=0, extra={"unit": "batches"})] = 20
     """Batches per split in one evaluation; 0: the whole validation split, and as many windows of the training split."""
-    log_interval: PositiveInt = 10
+    log_interval: Steps = 10
     """Steps between printed lines."""
-    noise_scale_interval: NaturalInt = 100
+    noise_scale_interval: StepsOrNone = 100
     """Steps between measurements of the gradient noise scale; 0: none. One costs half a step where a step is a single
     micro-step on one thread, nearly a whole one where that is compiled, else next to nothing."""
     seed: Annotated[int, Meta(ge=0, le=10**9)] = 1337
+    """Origin of the first weights, of the order of the data and of dropout."""
     device: str = "auto"
     """`auto`, `cpu`, `mps`, `cuda` or `cuda:N`."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -159,19 +170,23 @@ class OptimConfig(Section, frozen=True, kw_only=True):
     name: Literal["adamw", "muon"] = "adamw"
     """`muon`: Muon on the matrices inside the blocks, AdamW on all else, at the same rate and decay."""
     learning_rate: PositiveFloat = 6e-4
+    """Highest rate, reached after the warm-up."""
     min_lr: NaturalFloat | None = None
     """Rate after the decay; None: a tenth of learning_rate."""
-    warmup_steps: NaturalInt = 0
-    decay_steps: PositiveInt | None = None
+    warmup_steps: StepsOrNone = 0
+    """Steps in which the rate rises to learning_rate."""
+    decay_steps: Steps | None = None
     """Step at which min_lr is reached; None: max_steps."""
     schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
     """`wsd`: warm-up, stable, decay; the decay is linear, and the run can be extended until it begins."""
-    cooldown_steps: PositiveInt | None = None
+    cooldown_steps: Steps | None = None
     """Steps of the decay of `wsd`, the last ones before decay_steps; None: a fifth of decay_steps."""
     weight_decay: NaturalFloat = 0.1
     """On matrices only: never on biases and layer norms."""
     beta1: Fraction = 0.9
+    """Decay of the mean of gradients, AdamW's."""
     beta2: Fraction = 0.95
+    """Decay of the mean of their squares, AdamW's."""
     grad_clip: NaturalFloat = 1.0
     """Largest global gradient norm; 0: no clipping."""
 
@@ -179,7 +194,7 @@ class OptimConfig(Section, frozen=True, kw_only=True):
 class CheckpointConfig(Section, frozen=True, kw_only=True):
     """[checkpoint]: when and how many."""
 
-    interval: NaturalInt = 1000
+    interval: StepsOrNone = 1000
     """Steps between checkpoints; 0: only when asked, at a stop and at the end."""
     keep: PositiveInt = 2
     """Newest checkpoints kept; the best is kept besides."""
@@ -194,11 +209,11 @@ class GuardConfig(Section, frozen=True, kw_only=True):
     """`warn`: an update that is not finite is left out; a spike is only spoken of. `skip`: a spike's update is left out
     too. `rewind`, `pause`: likewise, and after patience go back to the last good checkpoint with a lower rate, or pause
     and ask. `warn` and `skip` then pause too. Where nobody watches, a run that would ask saves and ends instead."""
-    window: Annotated[int, Meta(ge=10, le=10_000)] = 100
+    window: Annotated[int, Meta(ge=10, le=10_000, extra={"unit": "steps"})] = 100
     """Steps that a step is compared with; spikes are looked for once half of them have been taken."""
     threshold: Annotated[float, Meta(ge=3)] = 8.0
     """Robust deviations above the window's median from which on a step is a spike."""
-    patience: PositiveInt = 5
+    patience: Steps = 5
     """Steps in a row whose update was left out, before more is done about it."""
     rate_factor: Annotated[float, Meta(gt=0, le=1)] = 0.5
     """What a rewind multiplies the learning rate by."""
@@ -210,11 +225,12 @@ class SampleConfig(Section, frozen=True, kw_only=True):
     """[sample]: what the model is asked to continue."""
 
     prompts: Annotated[list[str], Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["\n"])
-    interval: NaturalInt = 0
+    """Texts to continue; each in turn where samples are drawn by themselves."""
+    interval: StepsOrNone = 0
     """Steps between samples drawn by themselves; 0: only when asked."""
     temperature: NaturalFloat = 0.8
     """0: always the likeliest token."""
-    top_k: NaturalInt = 200
+    top_k: TokensOrNone = 200
     """Choose among the k likeliest tokens; 0: among all."""
     top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
     """Of them, choose among the fewest likeliest whose probabilities make up this share; 1: among all."""
@@ -224,8 +240,10 @@ class SampleConfig(Section, frozen=True, kw_only=True):
     """A sample ends before this text; empty: it ends at max_new_tokens."""
     count: Annotated[int, Meta(ge=1, le=64)] = 1
     """Samples of each prompt, drawn side by side."""
-    max_new_tokens: PositiveInt = 200
+    max_new_tokens: Tokens = 200
+    """Length of a sample, where nothing ends it sooner."""
     seed: Annotated[int, Meta(ge=0, le=10**9)] = 1
+    """Origin of the draws, so that the same weights give the same sample again."""
 
 
 class ScreenConfig(Section, frozen=True, kw_only=True):
@@ -257,7 +275,7 @@ class DoctorConfig(Section, frozen=True, kw_only=True):
 class DeviceConfig(Section, frozen=True, kw_only=True):
     """[device]: facts about the device that cannot be looked up."""
 
-    peak_tflops: PositiveFloat | None = None
+    peak_tflops: Annotated[float, Meta(gt=0, extra={"unit": "TFLOP/s"})] | None = None
     """Dense peak in the dtype in use, TFLOP/s; overrides the datasheet table."""
     price_per_hour: PositiveFloat | None = None
     """What an hour of it costs, in any currency; a plan says what the run will."""

@@ -180,7 +180,7 @@ class CheckpointSaved(Event, frozen=True, tag=True, kw_only=True):
     stall_s: float | None = None
     """Part of `seconds` in which training stood still; the rest was written behind it."""
     reason: str
-    """`interval`, `best`, `asked`, `stop`, `end`, `rewind` or `failed`."""
+    """`interval`, `best`, `asked`, `change` (before a risky one), `stop`, `end`, `rewind` or `failed`."""
     best: bool = False
 
 
@@ -258,6 +258,32 @@ class ConfigRefused(Event, frozen=True, tag=True, kw_only=True):
     old: str
     new: str
     reason: str
+
+
+class CommandScheduled(Event, frozen=True, tag=True, kw_only=True):
+    """Something is on the agenda (gpt.agenda): newly, or since before this sitting."""
+
+    item: int
+    """Its number within the run, from 1."""
+    step: int
+    """When it came there."""
+    what: str
+    """What will be done, in words: `set optim.learning_rate = 0.0003`."""
+    when: str
+    """`at step 5,000`, `when val_loss ≤ 3.28`, `when the run has taken 2 h 00 m`."""
+    at_step: int | None = None
+    """The step, where it waits for one."""
+
+
+class CommandUnscheduled(Event, frozen=True, tag=True, kw_only=True):
+    """Something is off the agenda."""
+
+    item: int
+    step: int
+    why: str
+    """`due`: it is being done. `cancelled`. `refused`: it never came there, and `reason` says why."""
+    what: str = ""
+    reason: str = ""
 
 
 class LedgerUpdated(Event, frozen=True, tag=True, kw_only=True):
@@ -338,8 +364,9 @@ class Failed(Event, frozen=True, tag=True, kw_only=True):
 AnyEvent = (
     RunStarted | Resumed | StateChanged | StepDone | SpikeDetected | NoiseScaleEstimated
     | EvalDone | CheckpointSaved | CheckpointFailed | SampleStarted
-    | SampleText | SampleDone | Paused | Continued | CommandReceived | ConfigChanged | ConfigRefused | LedgerUpdated
-    | MemorySampled | TelemetrySampled | LogLine | Finished | Failed
+    | SampleText | SampleDone | Paused | Continued | CommandReceived | ConfigChanged | ConfigRefused
+    | CommandScheduled | CommandUnscheduled | LedgerUpdated | MemorySampled | TelemetrySampled | LogLine | Finished
+    | Failed
 )  # fmt: skip
 
 _encoder = msgspec.json.Encoder()

@@ -1,4 +1,5 @@
-"""Settings that change while a run goes on: which can, which of a command's hold, why the others do not. No torch."""
+"""Settings that change while a run goes on: which can, which of a command's hold, why the others do not, and which
+changes are risky. No torch."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Any
 from gpt.config import Profile, as_toml, flatten, replace
 from gpt.errors import ProfileError
 from gpt.events import ConfigChanged, ConfigRefused
+from gpt.schedule import floor_of
 
 LIVE_KEYS = frozenset({
     "optim.learning_rate", "optim.min_lr", "optim.warmup_steps", "optim.decay_steps", "optim.schedule",
@@ -78,3 +80,25 @@ def apply_changes(
         about = {"step": step, "key": key, "old": as_toml(old), "new": as_toml(new)}
         said.append(ConfigRefused(**about, reason=reason) if reason else ConfigChanged(**about))
     return profile, said
+
+
+_RISKY = ("optim.", "guard.", "train.micro_batch_size", "train.grad_accum_steps", "train.tokens_per_step")
+"""How the keys begin that decide how a step changes the weights."""
+
+
+def risk(before: Profile, after: Profile) -> str | None:
+    """Why a change of settings may spoil a run, so that a checkpoint is to be made before it; None where it cannot.
+
+    Risky is what changes how steps change the weights. A lower rate alone is not: it is what mends a run.
+    """
+    old, new = flatten(before), flatten(after)
+    changed = [key for key in old if old[key] != new[key] and key.startswith(_RISKY)]
+    rates = {"optim.learning_rate", "optim.min_lr"}
+    if rates.intersection(changed):
+        peaks = before.optim.learning_rate, after.optim.learning_rate
+        if peaks[1] > peaks[0] or floor_of(after.optim) > floor_of(before.optim):
+            return "the learning rate rises"
+        changed = [key for key in changed if key not in rates]
+    if not changed:
+        return None
+    return f"{', '.join(changed)} {'decide' if len(changed) > 1 else 'decides'} how steps change the weights"

@@ -82,6 +82,12 @@ class Saver:
             self._emit(LogLine(level="info", text=f"training stops while a checkpoint is written: {why_not}"))
         return why_not is None
 
+    def has(self, step: int) -> bool:
+        """Whether a checkpoint of this step is on disk, or on its way there."""
+        return (self._saved is not None and self._saved[0] == step) or (
+            self.is_writing and self._step_under_way == step
+        )
+
     @property
     def is_writing(self) -> bool:
         """Whether the write behind training is still under way."""
