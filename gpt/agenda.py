@@ -62,9 +62,9 @@ class Agenda:
         return CommandUnscheduled(item=number, step=step, why="cancelled", what=in_words(item.command))
 
     @property
-    def watches_clock(self) -> bool:
-        """Whether something waits for a time, on which several ranks have to agree."""
-        return any(isinstance(item.waits, StopWhen) and item.waits.wall is not None for item in self.items)
+    def watches_run(self) -> bool:
+        """Whether something waits for a time or a loss, on which several ranks have to agree."""
+        return any(isinstance(item.waits, StopWhen) for item in self.items)
 
     def due(self, step: int, *, wall: float, val_loss: float | None) -> list[Item]:
         """What is to be done at this boundary, oldest first. It stays on until `done`.

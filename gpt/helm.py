@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gpt import commands
 from gpt import events as ev
+from gpt.agenda import Agenda
 from gpt.beside import Beside
 from gpt.commands import Command
 from gpt.config import Profile, flatten
+from gpt.evaluate import Evaluator
 from gpt.inbox import Inbox
 from gpt.ledger import TimeLedger
-from gpt.live import apply_changes
+from gpt.live import apply_changes, risk
 from gpt.ranks import Ranks
 from gpt.record import Record
 from gpt.reporter import TICK_SECONDS, Reporter
@@ -34,7 +36,9 @@ class Run(Protocol):
     emit: Callable[[ev.Event], None]
     ranks: Ranks
     ledger: TimeLedger
+    agenda: Agenda
     reporter: Reporter
+    evaluator: Evaluator
     inbox: Inbox
     beside: Beside
     record: Record
@@ -99,9 +103,28 @@ class Helm:
         self._run.reporter.tick(now=True)
         self._run.state("paused")
 
+    def heed_agenda(self) -> None:
+        """At a step boundary: does what was scheduled for it. What comes after a Stop waits for the next sitting."""
+        run, agenda = self._run, self._run.agenda
+        wall, val_loss = 0.0, None
+        if agenda.watches_run:
+            run.ledger.update()
+            wall, val_loss = run.ranks.agree((run.ledger.wall, run.evaluator.val_loss))
+        for item in agenda.due(run.step, wall=wall, val_loss=val_loss):
+            if self.stop:
+                return
+            if changes := self._changes(item.command):
+                self._make_safe(changes)  # while it still waits: whoever goes back there has it before him again
+            run.emit(agenda.done(item, run.step))
+            self._carry_out(item.command)
+
     def set_config(self, changes: dict[str, Any]) -> None:
-        """Applies what can change live, from the next step on; refuses the rest with the reason."""
+        """Applies what can change live, from the next step on; refuses the rest with the reason.
+
+        Before what is risky, this step is saved.
+        """
         run = self._run
+        self._make_safe(changes)
         before = flatten(run.profile)
         run.profile, said = apply_changes(run.profile, changes, run.step)
         for event in said:
@@ -131,14 +154,14 @@ class Helm:
                 run.beside.evaluate(whole=command.whole)
             case commands.Save():
                 run.record.save("asked")
-            case commands.SetConfig():
-                self.set_config(command.changes)
             case commands.Cooldown(steps=None) if not self._steps_left:
                 self._say_none_is_left()
-            case commands.Cooldown():
-                self.set_config(cooldown_changes(run.profile, run.step, command.steps))
-            case commands.Extend():
-                self.set_config(extension_changes(run.profile, run.step, command.steps))
+            case commands.SetConfig() | commands.Cooldown() | commands.Extend():
+                self.set_config(self._changes(command))
+            case commands.At() | commands.StopWhen():
+                run.emit(run.agenda.add(command, run.step))
+            case commands.Cancel():
+                run.emit(run.agenda.cancel(command.item, run.step))
             case commands.Stop():
                 self.stop = command
                 run.recovery.forgive()
@@ -152,6 +175,24 @@ class Helm:
 
     def _say_none_is_left(self) -> None:
         self._run.reporter.log("warning", "no step is left; extend the run, or let it end")
+
+    def _changes(self, command: Command) -> dict[str, Any]:
+        """The settings that a command changes now; none where it does something else."""
+        run = self._run
+        match command:
+            case commands.SetConfig():
+                return dict(command.changes)
+            case commands.Cooldown():
+                return cooldown_changes(run.profile, run.step, command.steps)
+            case commands.Extend():
+                return extension_changes(run.profile, run.step, command.steps)
+        return {}
+
+    def _make_safe(self, changes: dict[str, Any]) -> None:
+        """Saves this step before a risky change, so that it can be gone back to."""
+        run = self._run
+        if risk(run.profile, apply_changes(run.profile, changes, run.step)[0]):
+            run.record.keep_this_step()
 
     def _go_on(self) -> None:
         if self.is_paused:

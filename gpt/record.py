@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from gpt import events as ev
+from gpt.agenda import Agenda
 from gpt.config import Profile
 from gpt.data import Dataset
 from gpt.device import Device
@@ -35,6 +36,7 @@ class Run(Protocol):
     config_log: list[dict[str, Any]]
     ranks: Ranks
     ledger: TimeLedger
+    agenda: Agenda
     reporter: Reporter
     device: Device
     data: Dataset
@@ -75,11 +77,16 @@ class Record:
                 return True
         with run.doing("saving", "checkpoint"):
             # Only beside what is proven to be sound are older ones deleted.
-            proven = run.reporter.is_sound and run.watch.is_calm and reason != "failed"
+            proven = run.reporter.is_sound and run.watch.is_calm and reason not in ("failed", "change")
             return self.saver.save(
                 run.step, run.snapshot.tensors, self._document(),
                 keep=run.profile.checkpoint.keep if proven else None, reason=reason, best=best,
             )  # fmt: skip
+
+    def keep_this_step(self) -> None:
+        """Before a risky change: saves this step, unless a checkpoint of it is there, or on its way, already."""
+        if self.has_new_steps and not self.saver.has(self._run.step):
+            self.save("change")
 
     @property
     def has_new_steps(self) -> bool:
@@ -108,6 +115,7 @@ class Record:
             )
         self.restore(path, state)
         run.samples = state["samples"]
+        run.agenda.restore(state)
         if not run.ledger.carries_over:  # whoever made it knows of the seconds after this checkpoint too
             for phase, seconds in state["ledger"].items():
                 run.ledger.seconds[phase if phase in run.ledger.seconds else "other"] += seconds
@@ -143,5 +151,5 @@ class Record:
             "tokenizer": run.data.tokenizer.to_dict(),
             "environment": environment(run.device, run.snapshot.stepper.lane_count, run.ranks),
             **run.snapshot.facts(),
-            **run.watch.facts(),
+            **run.watch.facts(), **run.agenda.facts(),
         }  # fmt: skip

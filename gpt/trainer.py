@@ -15,6 +15,7 @@ import torch
 
 from gpt import checkpoint, commands
 from gpt import events as ev
+from gpt.agenda import Agenda
 from gpt.beside import Beside
 from gpt.commands import Command
 from gpt.config import Profile
@@ -75,6 +76,7 @@ class Trainer:
         self._threads.callback(saver.close)
         self.fit = Fit(self, self.reporter)
         self.inbox = Inbox(self.ranks)
+        self.agenda = Agenda()
         self.record = Record(self, saver)
         self.beside = Beside(self)
         self.helm = Helm(self)
@@ -94,6 +96,7 @@ class Trainer:
         """Trains to the end. Never raises: what goes wrong is the event Failed."""
         try:
             self._set_up()
+            self.helm.heed_agenda()
             self.helm.obey()
             self.beside.maybe_sample()
             self.beside.maybe_evaluate()
@@ -122,6 +125,7 @@ class Trainer:
             self.beside.maybe_sample()
             self.beside.maybe_evaluate()
             self.record.maybe_save()
+            self.helm.heed_agenda()
             self.helm.obey()
 
     def _fail(self, text: str, *, user_error: bool = False, alike: bool = False) -> None:
@@ -161,6 +165,8 @@ class Trainer:
         )  # fmt: skip
         if resumed:
             self.emit(resumed)
+        for item in self.agenda.items:
+            self.emit(item.scheduled())
         if self.device.compile:
             self.state("compiling")
             with self.ledger.during("compile"):
