@@ -58,10 +58,10 @@ def rates(profile: Profile, first: int, last: int, columns: int) -> np.ndarray:
 
 
 def _rate(before: Profile, after: Profile, at: int) -> list[Effect]:
-    """The rate of the next step, and the one that the run ends with."""
+    """The rate of the first step that differs, and the one that the run ends with."""
     now = [learning_rate(at, one.optim, one.train.max_steps) for one in (before, after)]
     last = [learning_rate(one.train.max_steps - 1, one.optim, one.train.max_steps) for one in (before, after)]
-    pairs = [("next step's rate", now), ("last step's rate", last)]
+    pairs = [(f"rate at step {at + 1:,}", now), ("rate at the end", last)]
     return [Effect(label, *map(fmt.scientific, pair)) for label, pair in pairs if pair[0] != pair[1]]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.widget import Widget
@@ -11,6 +12,7 @@ from textual.widgets import Input, Static
 from cockpit.effects import forecast
 from cockpit.orders import step_of
 from cockpit.pilotage import from_toml
+from cockpit.profile import short
 from cockpit.sanitize import clean_line, shown
 from cockpit.screens.modal import Box, hints, text
 from cockpit.screens.reload import show
@@ -74,7 +76,7 @@ def ask_to_save(app: CockpitApp) -> None:
         pending = file.pending(wanted)
         if not pending:
             said = "the file says already what has been changed here" if wanted else "nothing has been changed here"
-            app.say(f"{said}: nothing to save to {shown(file.path)}")
+            app.say(f"{said}: nothing to save to {_file(file.path)}")
             return
         draft = file.draft(pending)
     except ProfileError as error:
@@ -89,7 +91,7 @@ def ask_to_save(app: CockpitApp) -> None:
         except ProfileError as error:
             app.say(str(error), "error")
         else:
-            app.say(f"saved {', '.join(draft.keys)} to {shown(draft.path)}")
+            app.say(f"saved {', '.join(draft.keys)} to {_file(draft.path)}")
 
     app.open(SaveScreen(draft), answered)
 
@@ -170,7 +172,7 @@ class SaveScreen(Box[bool]):
 
     def __init__(self, draft: Draft) -> None:
         super().__init__(
-            f"Save to {shown(draft.path)}?", hints(("enter", "write it"), ("esc", "leave the file as it is"))
+            f"Save to {_file(draft.path)}?", hints(("enter", "write it"), ("esc", "leave the file as it is"))
         )
         self._draft = draft
 
@@ -182,3 +184,8 @@ class SaveScreen(Box[bool]):
     def action_save(self) -> None:
         """Writes the file."""
         self.dismiss(True)
+
+
+def _file(path: Path) -> str:
+    """A file as one would name it here."""
+    return shown(short(path))

@@ -45,6 +45,7 @@ class SettingsScreen(View[None]):
     SettingsScreen { layers: default edit; }
     #sheet { height: 1fr; }
     #sheet.wide { layout: horizontal; }
+    #sheet.wide KeyDetail { margin-left: 2; }
     #filter { display: none; margin: 0 1; }
     #value { display: none; layer: edit; position: absolute; background: $panel; }
     """
@@ -99,13 +100,7 @@ class SettingsScreen(View[None]):
             self._layout_now = layout
             self.query_one("#sheet").set_class(wide, "wide")
             self.detail.styles.width, self.detail.styles.height = layout[1:]
-            self.call_after_refresh(self._settle)
-
-    def _settle(self) -> None:
-        """Draws again once the parts have their new places."""
-        if self._value.display:
-            self._place()
-        self._redraw()
+            self.call_after_refresh(self._redraw)
 
     # What is in force, and what is typed
 
@@ -151,14 +146,14 @@ class SettingsScreen(View[None]):
         self._value.value = clean_line(as_toml(now)) if not isinstance(now, str) else clean_line(plain(now))
         self._value.display = True
         self._place()
-        self._value.focus()
-        self._value.action_end()
+        self.set_focus(self._value)  # at once: what is typed next is for it, and replaces what stands there
+        self._value.action_select_all()
         self._redraw()
 
     def action_filter(self) -> None:
         """Lets a part of a key be typed; only what holds it is listed."""
         self._filter.display = True
-        self._filter.focus()
+        self.set_focus(self._filter)
 
     def action_apply(self) -> None:
         """Shows what has been collected, and sends it if the pilot agrees."""
@@ -241,6 +236,11 @@ class SettingsScreen(View[None]):
             self.action_edit()
         self._redraw()
 
+    def on_key_list_moved(self) -> None:
+        """The line stays where the value is, whatever the parts around it do."""
+        if self._value.display:
+            self._place()
+
     def _collect(self, key: Key, value: Any) -> None:
         """Takes a typed value in if it will do; says why where not, and leaves it to be mended."""
         if value == self._cockpit.settings[key.key]:
@@ -262,8 +262,7 @@ class SettingsScreen(View[None]):
     def _place(self) -> None:
         """Puts the line where the value stands in the list."""
         x, y, width = self.list.value_place()
-        region = self.list.region
-        self._value.styles.offset = (region.x + x, region.y + y)
+        self._value.styles.offset = (x, y)
         self._value.styles.width = max(8, width)
 
     def _say(self, text: str, level: str) -> None:

@@ -57,9 +57,13 @@ class KeyList(RowsWidget):
             self.again = again
             """Whether the bar was there already."""
 
+    class Moved(Message):
+        """The value under the bar stands somewhere else on the screen."""
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.sheet: Sheet | None = None
+        self._place: tuple[int, int, int] | None = None
         self._shown = list(all_keys())
         self._at = next(number for number, key in enumerate(self._shown) if key.key == FIRST)
         self._top = 0
@@ -81,8 +85,9 @@ class KeyList(RowsWidget):
         self._at = self._shown.index(now) if now in self._shown else 0
 
     def value_place(self) -> tuple[int, int, int]:
-        """(x, y, width) of the value under the bar, in cells within this widget."""
-        return 3 + NAME, self._line_of(self._at) - self._top, self.size.width - NAME - 4
+        """(x, y, width) of the value under the bar, in cells of the screen."""
+        x, y = self.region.offset
+        return x + 3 + NAME, y + self._line_of(self._at) - self._top, self.size.width - NAME - 4
 
     def on_click(self, event: events.Click) -> None:
         line = self._lines()[self._top + event.y : self._top + event.y + 1]
@@ -107,6 +112,9 @@ class KeyList(RowsWidget):
         line = self._line_of(self._at)
         least = line - height + 2 if line + 1 < len(lines) else line - height + 1
         self._top = max(0, least, min(self._top, line - 1))
+        if (place := self.value_place()) != self._place:
+            self._place = place
+            self.post_message(self.Moved())
         made = []
         for number in range(self._top, min(len(lines), self._top + height)):
             index = lines[number]
@@ -187,10 +195,11 @@ class KeyDetail(RowsWidget):
         return strips + [row(width, [(" ", ink.TEXT), *line]) for line in lines[: height - 1]]
 
     def _title(self, key: Key, sheet: Sheet) -> list[Piece]:
+        if sheet.is_typing:
+            choose = "↑ ↓ chooses, " if key.choices else ""
+            return [(f"{choose}enter takes it, esc leaves it", ink.DIM)]
         if key.fixed is not None:
             return [("fixed while the run goes on", ink.DIM)]
-        if sheet.is_typing and key.choices:
-            return [("↑ ↓ choose", ink.DIM)]
         return [("live", ink.GOOD)]
 
     def _words(self, key: Key, sheet: Sheet, width: int) -> list[list[Piece]]:

@@ -26,6 +26,7 @@ def imported_by(code: str) -> set[str]:
         "cockpit.eventlog", "cockpit.state", "cockpit.headless", "cockpit.listing",
         "cockpit.commands_export", "cockpit.export", "cockpit.card", "cockpit.curves", "cockpit.trackers",
         "cockpit.mirror",
+        "gpt.agenda", "gpt.keys", "cockpit.effects", "cockpit.orders", "cockpit.pilotage", "cockpit.writeback",
         "cockpit.locate", "cockpit.commands_sample", "cockpit.commands_eval",
     ],
 )  # fmt: skip
