@@ -138,6 +138,23 @@ ACTIONS: tuple[Action, ...] = (
         opens="cockpit.screens.agenda:agenda", in_footer=False,
     ),
     Action(
+        "rewind", "b", "back",
+        "Choose a checkpoint on the loss curve and go on from there, with another rate if you like. The present is "
+        "saved first; what is left stays in the chart, dimmed, and its checkpoints are kept.",
+        opens="cockpit.screens.rewind:rewind", in_footer=False,
+    ),
+    Action(
+        "fork", "f", "fork",
+        "Begin a new run from a checkpoint of this one, or from now. This one is saved and stops.",
+        when=always, opens="cockpit.screens.rewind:fork", in_footer=False,
+    ),
+    Action(
+        "range_test", "L", "range test",
+        "Try ever higher learning rates until the loss diverges, draw it, and suggest one. The training state is put "
+        "back afterwards, bit for bit.",
+        opens="cockpit.screens.rangetest:range_test", in_footer=False,
+    ),
+    Action(
         "switch_pane", "tab", "log/sample", "On a narrow screen: show the log instead of the sample, or back.",
         when=always, in_footer=False,
     ),

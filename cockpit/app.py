@@ -21,6 +21,7 @@ from cockpit import format as fmt
 from cockpit.actions import ACTIONS, BY_ID
 from cockpit.budget import FASTEST, FrameBudget
 from cockpit.driver import TerminalDriver
+from cockpit.forking import Fork
 from cockpit.link.base import Link
 from cockpit.options import USUAL, ScreenOptions
 from cockpit.pilotage import from_toml
@@ -86,6 +87,8 @@ class CockpitApp(App[QuitChoice]):
         self._numbers_drawn = -NUMBERS_EVERY
         self._cost_drawn = 0.0
         self._message_until: float | None = None
+        self.fork: Fork | None = None
+        """The fork that its pilot has left the run for, if he has."""
         self.prompt: str | None = None
         """What the pilot had the model continue last."""
         self._loop_of_screen: asyncio.AbstractEventLoop | None = None
@@ -342,6 +345,13 @@ class CockpitApp(App[QuitChoice]):
         elif self.state.state == "paused":
             self.send(Continue())  # without a screen nobody could
         self.exit(choice)
+
+    def leave_for(self, fork: Fork) -> None:
+        """Saves and stops the run, if it goes on, and leaves the screen for a fork of it."""
+        self.fork = fork
+        if not self.state.is_final:
+            self.send(Stop(save=True))
+        self.exit(None if self.state.is_final else "stop")
 
     # What signals ask for; safe from any thread
 

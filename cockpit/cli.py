@@ -25,7 +25,9 @@ from gpt.ranks import launched_rank, launched_ranks
 app = App(
     name="gpt-cockpit",
     help="Trains a small GPT on this machine and puts its pilot in front of it.",
-    usage="Usage: gpt-cockpit PROFILE [--data SOURCE] [OPTIONS]\n       gpt-cockpit runs [--json]\n"
+    usage="Usage: gpt-cockpit PROFILE [--data SOURCE] [OPTIONS]\n"
+    "       gpt-cockpit PROFILE --fork RUN[@STEP] [--run NAME]\n"
+    "       gpt-cockpit runs [--json]\n"
     "       gpt-cockpit bench PROFILE [--baseline] [--screen] [--json]\n"
     "       gpt-cockpit import CKPT.PT [--data FOLDER] [--run NAME]\n"
     "       gpt-cockpit plan PROFILE [--device CARD …] [--days N] [--json]\n"
@@ -81,6 +83,10 @@ def train(
     run: Annotated[str | None, Parameter(help="Name of the run; without it one is made.")] = None,
     runs_dir: RunsDir = Path("runs"),
     resume: Annotated[bool, Parameter(help="Go on with --run, or else with the profile's newest run.")] = False,
+    fork: Annotated[
+        str | None,
+        Parameter(help="Go on from another run's checkpoint, RUN[@STEP], in a new run; --run names it."),
+    ] = None,
     headless: Annotated[bool, Parameter(help="Print lines instead of drawing a screen.")] = False,
     theme: Annotated[
         Literal["dark", "light", "ansi", "colorblind"] | None,
@@ -105,7 +111,9 @@ def train(
     from cockpit import session
 
     options = ScreenOptions(theme=theme)
-    return session.run(loaded, run_name=run, runs_dir=runs_dir, resume=resume, headless=headless, options=options)
+    return session.run(
+        loaded, run_name=run, runs_dir=runs_dir, resume=resume, fork=fork, headless=headless, options=options
+    )
 
 
 @app.command

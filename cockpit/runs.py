@@ -23,7 +23,7 @@ import tomli
 from cockpit.sanitize import shown
 from gpt import durable
 from gpt.errors import RunError
-from gpt.events import AnyEvent, decode
+from gpt.events import AnyEvent, Origin, decode
 
 DEFAULT_RUNS_DIR = Path("runs")
 MAX_NAME_BYTES = 100
@@ -160,6 +160,14 @@ class Run:
         except (OSError, ValueError, RecursionError):
             return None
         return name if isinstance(name, str) else None
+
+    @property
+    def forked_from(self) -> Origin | None:
+        """The run and step that it was forked from; None for a run of its own."""
+        try:
+            return msgspec.convert(self.read_facts().get("forked_from"), Origin | None)
+        except msgspec.ValidationError:
+            return None
 
     def resume_command(self) -> str:
         """What to type in this folder to go on with this run."""

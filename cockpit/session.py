@@ -18,8 +18,9 @@ from typing import IO, Any
 
 import msgspec
 
-from cockpit import __version__
+from cockpit import __version__, forking
 from cockpit import profile as profiles
+from cockpit.forking import Fork
 from cockpit.headless import HeadlessReporter
 from cockpit.link import crew
 from cockpit.link.local import LocalLink
@@ -44,10 +45,13 @@ POLL_SECONDS = 0.1
 
 
 def run(
-    loaded: Loaded, *, run_name: str | None, runs_dir: Path, resume: bool, headless: bool,
+    loaded: Loaded, *, run_name: str | None, runs_dir: Path, resume: bool, fork: str | None = None, headless: bool,
     options: ScreenOptions = USUAL,
 ) -> int:  # fmt: skip
-    """Trains one run to its end and returns the exit code.
+    """Trains one run to its end and returns the exit code; where its pilot forks it on the screen, goes on as the fork.
+
+    Args:
+        fork: `RUN[@STEP]` to make the run from, `run_name` its name.
 
     0: all steps done, or stopped by its pilot. 1: our error. 2: the user's. 130 and 143: SIGINT and SIGTERM, saved.
 
@@ -57,12 +61,29 @@ def run(
         raise RunError("one screen cannot show several ranks; add --headless to train without a screen")
     if not headless and not is_interactive():
         raise RunError("no terminal to draw on; add --headless to train without a screen")
+    if fork is not None and resume:
+        raise RunError("--fork begins a new run and --resume goes on with one; give one of them")
     prepare_process()
     with crew.joined() as ranks:
         if not ranks.is_first:
             return crew.serve(ranks)
         with crew.told_in_any_case(ranks) as tell:
-            return _lead(loaded, run_name, runs_dir, resume, headless, options, ranks, tell)
+            if fork is None:
+                return _lead(loaded, run_name, runs_dir, resume, headless, options, ranks, tell)
+            made, code = _fork(fork, run_name, runs_dir), 2
+            try:
+                code = _lead(loaded, made.name, runs_dir, True, headless, options, ranks, tell)
+            finally:
+                if code:
+                    forking.discard(made)  # where it has come to nothing
+            return code
+
+
+def _fork(source: str, name: str | None, runs_dir: Path) -> Run:
+    """A new run made of another's checkpoint."""
+    run_name, place = forking.parse_source(source)
+    run = Run.open(runs_dir, run_name)
+    return forking.make(run, forking.find_source(run, place), name)
 
 
 def _lead(
@@ -95,9 +116,12 @@ def _lead(
             folder.write_facts(folder.read_facts() | {"file_settings": settings})
 
         file = WriteBack(loaded.path, wrote)
-        code = _sit(link, profile, reload_profile, file, folder, None if headless else options)
+        code, fork = _sit(link, profile, reload_profile, file, folder, None if headless else options)
         if link.failure and link.failure.user_error and not sitting:
             folder.discard()
+    if fork and not code:
+        made = fork.run or forking.make(folder, forking.find_source(folder, None), fork.name)
+        forking.become(forking.command(made, loaded.path, fork.overrides))
     return code
 
 
@@ -108,14 +132,18 @@ def _sit(
     file: WriteBack,
     folder: Run,
     screen: ScreenOptions | None,
-) -> int:
-    """Runs the trainer behind a screen, without one, or first the one and then the other."""
+) -> tuple[int, Fork | None]:
+    """Runs the trainer behind a screen, without one, or first the one and then the other.
+
+    Returns the exit code, and the fork that its pilot has asked for.
+    """
+    fork = None
     with captured_console(folder.console_path) as outside:
         signals = _Signals(link)
         state, goes_on = RunState(max_steps=profile.train.max_steps), True
         with signals.installed():
             if screen:
-                state, goes_on = _show_screen(link, reload_profile, file, screen, outside, signals)
+                state, goes_on, fork = _show_screen(link, reload_profile, file, screen, outside, signals)
                 if goes_on:
                     link.send(Leave())
             began = time.time()
@@ -126,7 +154,7 @@ def _sit(
             link.close()
         if link.crash:
             traceback.print_exception(link.crash)  # into console.log
-    return _report_end(link, folder, signals)
+    return _report_end(link, folder, signals), fork
 
 
 def _show_screen(
@@ -136,8 +164,11 @@ def _show_screen(
     options: ScreenOptions,
     outside: IO[str],
     signals: _Signals,
-) -> tuple[RunState, bool]:
-    """Shows the screen until its pilot leaves; returns what it knew, and whether the run is to be followed in lines."""
+) -> tuple[RunState, bool, Fork | None]:
+    """Shows the screen until its pilot leaves.
+
+    Returns what it knew, whether the run is to be followed in lines, and the fork that is to follow it.
+    """
     from cockpit.app import CockpitApp
 
     app = signals.app = CockpitApp(link, reload_profile=reload_profile, file=file, options=options)
@@ -160,7 +191,7 @@ def _show_screen(
     if link.alive and choice != "detach":
         outside.write("finishing the step" + (" and saving …\n" if choice == "stop" else " …\n"))
         outside.flush()
-    return app.state, choice == "detach"
+    return app.state, choice == "detach", app.fork if choice != "detach" else None
 
 
 def _follow(link: LocalLink, reporter: HeadlessReporter, *, since: float, silently: bool) -> None:

@@ -11,8 +11,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from cockpit import rangetest
+from cockpit.abandoned import Stretch, left_behind
 from cockpit.format import saving_time
 from cockpit.pilotage import Pilotage, steered
+from cockpit.rangetest import RangeTestRecord
 from cockpit.series import Series
 from gpt import events as ev
 from gpt.events import Event
@@ -31,7 +34,7 @@ class Marker(msgspec.Struct, frozen=True):
 
     step: int
     kind: str
-    """`checkpoint`, `best`, `config`, `refused`, `sample`, `pause`, `resume`, `spike` or `evaluate`."""
+    """`checkpoint`, `best`, `config`, `refused`, `sample`, `pause`, `resume`, `rewind`, `spike` or `evaluate`."""
     text: str
 
 
@@ -90,6 +93,10 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     noise: ev.NoiseScaleEstimated | None = None
     noise_tokens: Series = msgspec.field(default_factory=Series)
     """Critical batch size, tokens, by step."""
+
+    abandoned: tuple[Stretch, ...] = ()
+    """What the run went back from, oldest first."""
+    range_test: RangeTestRecord | None = None
 
     evaluation: ev.EvalDone | None = None
     best_val_loss: float | None = None
@@ -187,10 +194,12 @@ def _resumed(state: RunState, event: ev.Resumed) -> RunState:
     val_loss = state.val_loss.until(step)
     finite = np.isfinite(val_loss.y)
     best = int(np.argmin(np.where(finite, val_loss.y, np.inf))) if finite.any() else None
-    text = f"resumed at step {step:,}" + ("" if event.exact else f" (continued, not exact: {event.why})")
+    text = f"resumed at step {step:,}" if event.left is None else f"rewound from step {event.left:,} to step {step:,}"
+    text += "" if event.exact else f" (continued, not exact: {event.why})"
+    abandoned = left_behind(state.abandoned, state.loss, state.val_loss, step)
     state = _with(
         state, resumed=event, step=step, start_step=step, state="starting", detail="", finished=None, failed=None,
-        last=None, loss=state.loss.until(step), smoothed_loss=state.smoothed_loss.until(step),
+        abandoned=abandoned, last=None, loss=state.loss.until(step), smoothed_loss=state.smoothed_loss.until(step),
         train_eval_loss=state.train_eval_loss.until(step), val_loss=val_loss, lr=state.lr.until(step),
         grad_norm=state.grad_norm.until(step), ms=state.ms.until(step), mfu=state.mfu.until(step),
         tokens_per_s=state.tokens_per_s.until(step),
@@ -204,7 +213,7 @@ def _resumed(state: RunState, event: ev.Resumed) -> RunState:
         samples=tuple(s for s in state.samples if s.step <= step),
         markers=tuple(m for m in state.markers if m.step <= step),
     )  # fmt: skip
-    return _log(_mark(state, step, "resume", text), event, text)
+    return _log(_mark(state, step, "resume" if event.left is None else "rewind", text), event, text)
 
 
 def _state_changed(state: RunState, event: ev.StateChanged) -> RunState:
@@ -297,6 +306,10 @@ def _sample_done(state: RunState, event: ev.SampleDone) -> RunState:
     return _with(state, samples=tuple(record if s.number == event.sample else s for s in state.samples))
 
 
+def _range_test_done(state: RunState, event: ev.RangeTestDone) -> RunState:
+    return _log(rangetest.done(state, event), event, rangetest.outcome(event))
+
+
 def _paused(state: RunState, event: ev.Paused) -> RunState:
     return _log(_mark(state, event.step, "pause", "paused"), event, f"paused at step {event.step:,}")
 
@@ -370,6 +383,7 @@ _REDUCERS: dict[type, Callable[[RunState, Any], RunState]] = {
     ev.SpikeDetected: _spike_detected, ev.NoiseScaleEstimated: _noise_scale_estimated,
     ev.EvalDone: _eval_done, ev.CheckpointSaved: _checkpoint_saved, ev.CheckpointFailed: _checkpoint_failed,
     ev.SampleStarted: _sample_started, ev.SampleText: _sample_text, ev.SampleDone: _sample_done,
+    ev.RangeTestStarted: rangetest.started, ev.RangeTestPoint: rangetest.point, ev.RangeTestDone: _range_test_done,
     ev.Paused: _paused, ev.Continued: _continued, ev.ConfigChanged: _config_changed,
     ev.ConfigRefused: _config_refused, ev.CommandScheduled: _scheduled, ev.CommandUnscheduled: _unscheduled,
     ev.LedgerUpdated: _ledger_updated, ev.MemorySampled: _memory_sampled,

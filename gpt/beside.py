@@ -1,4 +1,4 @@
-"""What is done beside training: evaluations and samples. Neither can change the weights."""
+"""What is done beside training: evaluations, samples and range tests. None of them leaves the weights changed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gpt.data import Dataset
 from gpt.device import Device
 from gpt.evaluate import Evaluator
 from gpt.inbox import Inbox
+from gpt.rangetest import try_rates
 from gpt.ranks import Ranks
 from gpt.record import Record
 from gpt.reporter import Reporter
@@ -78,6 +79,16 @@ class Beside:
                 number=run.samples + 1, step=run.step, emit=run.emit, go_on=self._goes_on,
             )  # fmt: skip
             run.samples += run.ranks.agree(drawn)
+
+    def range_test(self, command: commands.RangeTest) -> None:
+        """Tries ever higher rates on the training state, which is put back. Its time is the phase `other`'s."""
+
+        def go_on() -> bool:
+            self._run.reporter.tick()
+            return not self._run.inbox.holds_break
+
+        with self._run.doing("testing", "other"):
+            try_rates(self._run, command, go_on)
 
     def _goes_on(self) -> bool:
         """Asked while something is done; False where a Stop waits, which breaks it off."""

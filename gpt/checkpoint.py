@@ -23,6 +23,9 @@ from gpt.errors import CheckpointError
 FORMAT = 1
 """Version of the layout described above."""
 
+ABANDONED = "abandoned"
+"""Folder in a run's `checkpoints` for those of ways that rewinds have left."""
+
 _STATE = "state.json"
 _REPLACED = ".replaced"
 
@@ -94,17 +97,65 @@ def prune(parent: Path, keep: int) -> list[Path]:
     return doomed
 
 
-def discard_after(parent: Path, step: int) -> None:
-    """Deletes the checkpoints of later steps: the run goes on from `step`, whose own is `latest`, on another way.
+def set_aside(parent: Path, step: int, best: int | None = None) -> Path | None:
+    """Moves the checkpoints of later steps to `abandoned/N`: the run goes on from `step` on another way.
 
-    A resume would take them for the newest otherwise. `best` goes too where it led to one of them.
+    A resume would take them for the newest otherwise. `latest` leads to the checkpoint of `step` from now on, and
+    `best`, where it led to one that was moved, to that of step `best`, if there is one. Nothing is deleted: they can be
+    forked from. Returns the folder they are in now, or None where there was none.
     """
-    for path in list_newest_first(parent):
-        if step_of(path) > step:
-            shutil.rmtree(path, ignore_errors=True)
+    later = [path for path in list_newest_first(parent) if step_of(path) > step]
+    aside = None
+    if later:
+        aside = parent / ABANDONED / str(max((int(path.name) for path in abandoned(parent)), default=0) + 1)
+        aside.mkdir(parents=True)
+        for path in later:  # the newest first: killed in between, a resume finds the way as it was before it
+            place = aside / folder_name(step_of(path))
+            if place.exists():  # what a killed saver had moved aside for the one that was moved just now
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.rename(place)
+        durable.sync_folder(aside)
+        durable.sync_folder(aside.parent)
+    if (parent / folder_name(step)).exists() and not (parent / "latest").exists():
+        point(parent, "latest", step)
     if not (parent / "best").exists():
         (parent / "best").unlink(missing_ok=True)
+        if best is not None and (parent / folder_name(best)).exists():
+            point(parent, "best", best)
     durable.sync_folder(parent)
+    return aside
+
+
+def abandoned(parent: Path) -> list[Path]:
+    """The folders that rewinds have made, each with the checkpoints of one abandoned way, in their order."""
+    if not (parent / ABANDONED).is_dir():
+        return []
+    folders = [path for path in (parent / ABANDONED).iterdir() if path.name.isdigit() and path.is_dir()]
+    return sorted(folders, key=lambda path: int(path.name))
+
+
+def adopt(source: Path, parent: Path) -> Path:
+    """Gives another run's `checkpoints` folder a verified checkpoint as its first, durably; returns its new place.
+
+    Its files are the same ones (hard links: no checkpoint is ever changed in place), or copies where the file systems
+    differ. Raises OSError where the disk refuses; the folder is then as it was.
+    """
+    place = parent / folder_name(step_of(source))
+    draft = parent / f".{place.name}.{os.getpid()}.tmp"
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        for path in source.iterdir():
+            _link_or_copy(path, draft / path.name)
+        durable.sync_folder(draft)
+        draft.rename(place)
+        durable.sync_folder(parent)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    point(parent, "latest", step_of(place))
+    return place
 
 
 def step_of(path: Path) -> int:
@@ -181,6 +232,15 @@ def shape_difference(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str
     """Field by field, how two model shapes differ, or None where they do not."""
     keys = [key for key in wanted if saved.get(key) != wanted[key]]
     return ", ".join(f"{key} {saved.get(key)} there, {wanted[key]} here" for key in keys) or None
+
+
+def _link_or_copy(source: Path, place: Path) -> None:
+    try:
+        os.link(source, place)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, place)
+        with place.open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 def _document_hash(document: Mapping[str, Any]) -> str:

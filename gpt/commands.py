@@ -72,6 +72,36 @@ class Extend(Command, frozen=True, tag=True, kw_only=True):
     steps: Annotated[int, msgspec.Meta(ge=1)]
 
 
+class Rewind(Command, frozen=True, tag=True, kw_only=True):
+    """Go back to a checkpoint of this run, and on from there (gpt.rewind); the present is saved first.
+
+    At the next step boundary; while the run stands still inside a step, that one is given up for it.
+    """
+
+    step: Annotated[int, msgspec.Meta(ge=0)]
+    """Of the checkpoint."""
+    changes: dict[str, Scalar] = {}
+    """Settings to go on with; as in SetConfig."""
+    as_then: bool = True
+    """Before them, what has since been changed of the settings that steer training is taken back."""
+
+
+class RangeTest(Command, frozen=True, tag=True, kw_only=True):
+    """Try ever higher learning rates, then put the training state back as it was (gpt.rangetest).
+
+    At the next step boundary; while the run stands still inside a step, that one is given up and later taken again.
+    """
+
+    steps: Annotated[int, msgspec.Meta(ge=10, le=1000)] = 100
+    low: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    high: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """First and last rate; None: a hundredth and a hundred times optim.learning_rate."""
+
+
+class BreakOff(Command, frozen=True, tag=True, kw_only=True):
+    """Give up the range test that is under way."""
+
+
 class Stop(Command, frozen=True, tag=True, kw_only=True):
     """End the run after the step under way."""
 
@@ -114,5 +144,5 @@ class Cancel(Command, frozen=True, tag=True, kw_only=True):
 
 AnyCommand = (
     Pause | Continue | StepOnce | Sample | Save | Evaluate | SetConfig | Cooldown | Extend | Stop | Leave
-    | At | StopWhen | Cancel
+    | Rewind | RangeTest | BreakOff | At | StopWhen | Cancel
 )  # fmt: skip

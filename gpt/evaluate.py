@@ -177,6 +177,7 @@ class Evaluator:
         """Takes over what a checkpoint says of earlier evaluations."""
         self.step, self.train_loss, self.val_loss = facts["step"], facts["train_loss"], facts["val_loss"]
         self.best_val_loss, self.best_step = facts["best_val_loss"], facts["best_step"]
+        self._whole_step = None  # of a way that a rewind has left, perhaps
 
     def knows(self, step: int, *, whole: bool) -> bool:
         """Whether the losses at a step are known already: they would come out the same again."""

@@ -21,6 +21,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", omit_d
     time: float = msgspec.field(default_factory=_time.time)
 
 
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run was forked from."""
+
+    run: str
+    """Name of the other run."""
+    step: int
+    """Of the checkpoint that is this one's first."""
+
+
 class RunStarted(Event, frozen=True, tag=True, kw_only=True):
     """The model is built and the data is open; training is about to begin."""
 
@@ -61,6 +70,8 @@ class RunStarted(Event, frozen=True, tag=True, kw_only=True):
     pid: int
     versions: str
     """`torch 2.13.0, python 3.11.7, …`"""
+    forked_from: Origin | None = None
+    """None for a run of its own."""
 
 
 class Resumed(Event, frozen=True, tag=True, kw_only=True):
@@ -71,6 +82,8 @@ class Resumed(Event, frozen=True, tag=True, kw_only=True):
     """True where the continuation is bit-identical to never having stopped."""
     why: str = ""
     """Why it is not exact."""
+    left: int | None = None
+    """The step that a rewind went back from; None where a sitting was resumed."""
 
 
 class StateChanged(Event, frozen=True, tag=True, kw_only=True):
@@ -83,7 +96,7 @@ class StateChanged(Event, frozen=True, tag=True, kw_only=True):
 
 
 STATES = (
-    "starting", "compiling", "running", "evaluating", "saving", "sampling", "paused", "stopping",
+    "starting", "compiling", "running", "evaluating", "saving", "sampling", "testing", "paused", "stopping",
     "finished", "stopped", "failed",
 )  # fmt: skip
 """`finished`, `stopped` and `failed` are final."""
@@ -180,7 +193,8 @@ class CheckpointSaved(Event, frozen=True, tag=True, kw_only=True):
     stall_s: float | None = None
     """Part of `seconds` in which training stood still; the rest was written behind it."""
     reason: str
-    """`interval`, `best`, `asked`, `change` (before a risky one), `stop`, `end`, `rewind` or `failed`."""
+    """`interval`, `best`, `asked`, `change` (before a risky one), `safety` (before a rewind leaves the step), `stop`,
+    `end`, `rewind` or `failed`."""
     best: bool = False
 
 
@@ -216,6 +230,42 @@ class SampleDone(Event, frozen=True, tag=True, kw_only=True):
     text: str
     """The continuation, without the prompt."""
     tokens: int
+    seconds: float
+
+
+class RangeTestStarted(Event, frozen=True, tag=True, kw_only=True):
+    """A learning-rate range test has begun, on a copy of the training state (gpt.rangetest)."""
+
+    step: int
+    low: float
+    high: float
+    """First and last rate it would try."""
+    steps: int
+    present: float
+    """optim.learning_rate as it was."""
+
+
+class RangeTestPoint(Event, frozen=True, tag=True, kw_only=True):
+    """One step of a range test was taken."""
+
+    rate: float
+    loss: float | None
+    """At this rate, before its update; nats/token, None where it is not finite."""
+    smoothed: float | None
+    """Exponential mean of the losses so far, nats/token."""
+
+
+class RangeTestDone(Event, frozen=True, tag=True, kw_only=True):
+    """A range test is over and the training state is again what it was before."""
+
+    step: int
+    points: int
+    suggestion: float | None
+    """A value for optim.learning_rate, by `rule`; None where the test shows none."""
+    rule: str
+    """How the suggestion was found, or why there is none."""
+    diverged_at: float | None
+    """The rate at which the loss diverged; None where it did not."""
     seconds: float
 
 
@@ -364,7 +414,8 @@ class Failed(Event, frozen=True, tag=True, kw_only=True):
 AnyEvent = (
     RunStarted | Resumed | StateChanged | StepDone | SpikeDetected | NoiseScaleEstimated
     | EvalDone | CheckpointSaved | CheckpointFailed | SampleStarted
-    | SampleText | SampleDone | Paused | Continued | CommandReceived | ConfigChanged | ConfigRefused
+    | SampleText | SampleDone | RangeTestStarted | RangeTestPoint | RangeTestDone | Paused | Continued | CommandReceived
+    | ConfigChanged | ConfigRefused
     | CommandScheduled | CommandUnscheduled | LedgerUpdated | MemorySampled | TelemetrySampled | LogLine | Finished
     | Failed
 )  # fmt: skip

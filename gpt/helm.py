@@ -22,6 +22,7 @@ from gpt.steering import cooldown_changes, extension_changes
 
 if TYPE_CHECKING:
     from gpt.recovery import Recovery
+    from gpt.rewind import WayBack
 
 PAUSED_TICK_SECONDS = 2.0
 """Time between two reports of the ledger while nothing goes on."""
@@ -43,6 +44,7 @@ class Run(Protocol):
     beside: Beside
     record: Record
     recovery: Recovery
+    way_back: WayBack
 
     def drain(self) -> None: ...
     def state(self, state: str, detail: str = "") -> str: ...
@@ -65,7 +67,7 @@ class Helm:
         while True:
             for command in run.inbox.take():
                 self._carry_out(command)
-            if not self.is_paused or self._single_steps or self.stop:
+            if not self.is_paused or self._single_steps or self.stop or run.inbox.wants_boundary:
                 return
             if reason := run.record.saver.overdue:
                 run.record.save(reason)
@@ -74,12 +76,15 @@ class Helm:
             run.reporter.tick(every=PAUSED_TICK_SECONDS)
 
     def obey_inside_step(self) -> bool:
-        """What can be obeyed between two micro-steps is; False where the step is to be given up, for a Stop."""
+        """What can be obeyed between two micro-steps is; False where the step is to be given up.
+
+        That is while it stands still half-way, for a Stop or for what needs a step boundary.
+        """
         self._run.inbox.enter_step()
         if self._run.ranks.size == 1:  # several hear their pilot at step boundaries only
             self.obey()
         self._run.reporter.tick()
-        return not (self.stop and self.is_paused)
+        return not (self.is_paused and (self.stop or self._run.inbox.wants_boundary))
 
     def turn_down(self) -> None:
         """Answers what has come too late to be obeyed: the run is at its end."""
@@ -162,6 +167,10 @@ class Helm:
                 run.emit(run.agenda.add(command, run.step))
             case commands.Cancel():
                 run.emit(run.agenda.cancel(command.item, run.step))
+            case commands.Rewind():
+                run.way_back.for_pilot(command)
+            case commands.RangeTest():
+                run.beside.range_test(command)
             case commands.Stop():
                 self.stop = command
                 run.recovery.forgive()

@@ -15,6 +15,8 @@ from gpt.ranks import Ranks
 
 _CHANGES = (commands.SetConfig, commands.Cooldown, commands.Extend)
 """Commands that change settings: a step that has begun without them ends without them."""
+_BETWEEN_STEPS = (commands.Rewind, commands.RangeTest)
+"""Commands that find weights and generators at a step boundary."""
 
 
 class Inbox:
@@ -48,7 +50,14 @@ class Inbox:
 
     def _has_to_wait(self, command: Command) -> bool:
         """A setting, and a save that was asked for after it, wait for the step that began without it."""
-        return isinstance(command, _CHANGES) or (bool(self._held_back) and isinstance(command, commands.Save))
+        if isinstance(command, (*_CHANGES, *_BETWEEN_STEPS)):
+            return True
+        return bool(self._held_back) and isinstance(command, commands.Save)
+
+    @property
+    def wants_boundary(self) -> bool:
+        """True where something waits that a step which stands still half-way is given up for."""
+        return any(isinstance(command, _BETWEEN_STEPS) for command in self._held_back)
 
     def enter_step(self) -> None:
         """Notes that a step is half-way: what changes settings waits from here on."""
@@ -70,6 +79,11 @@ class Inbox:
     def is_empty(self) -> bool:
         """False where a command waits. From the thread that trains, like the rest here."""
         return not self._waiting
+
+    @property
+    def holds_break(self) -> bool:
+        """True where a Stop or a BreakOff waits: a range test is given up for it."""
+        return any(isinstance(command, commands.Stop | commands.BreakOff) for command in tuple(self._waiting))
 
     @property
     def holds_stop(self) -> bool:

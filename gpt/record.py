@@ -26,6 +26,9 @@ from gpt.saver import Saver
 from gpt.snapshot import Snapshot
 from gpt.watch import Watch
 
+_BESIDE_ALL = ("failed", "change", "safety", "rewind")
+"""Reasons of saves that no other checkpoint is deleted for: what a run goes back to may be the oldest."""
+
 
 class Run(Protocol):
     """What is recorded here of a run."""
@@ -77,7 +80,7 @@ class Record:
                 return True
         with run.doing("saving", "checkpoint"):
             # Only beside what is proven to be sound are older ones deleted.
-            proven = run.reporter.is_sound and run.watch.is_calm and reason not in ("failed", "change")
+            proven = run.reporter.is_sound and run.watch.is_calm and reason not in _BESIDE_ALL
             return self.saver.save(
                 run.step, run.snapshot.tensors, self._document(),
                 keep=run.profile.checkpoint.keep if proven else None, reason=reason, best=best,

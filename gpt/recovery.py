@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from gpt import checkpoint
 from gpt import events as ev
 from gpt.config import Profile
 from gpt.errors import DivergedError
@@ -13,8 +12,7 @@ from gpt.guard import describe
 from gpt.helm import Helm
 from gpt.ledger import TimeLedger
 from gpt.ranks import Ranks
-from gpt.record import Record
-from gpt.rewind import gentler, last_good
+from gpt.rewind import WayBack
 from gpt.snapshot import Snapshot
 from gpt.watch import Watch
 
@@ -29,7 +27,7 @@ class Run(Protocol):
     ledger: TimeLedger
     snapshot: Snapshot
     watch: Watch
-    record: Record
+    way_back: WayBack
     helm: Helm
 
     def drain(self) -> None: ...
@@ -50,7 +48,7 @@ class Recovery:
     def heed_guard(self) -> None:
         """Where too many steps in a row were left out: goes back, or asks the pilot."""
         fault = self._run.watch.take_demand()
-        if fault and not (fault.action == "rewind" and self._rewind(fault)):
+        if fault and not (fault.action == "rewind" and self._run.way_back.for_guard(fault)):
             self._ask(fault)
 
     def forgive(self) -> None:
@@ -64,30 +62,6 @@ class Recovery:
         self._attended = False
         if self._asking:
             self._give_up(self._asking)
-
-    def _rewind(self, fault: ev.SpikeDetected) -> bool:
-        """Goes back to the last good checkpoint and on from there: more slowly, on other data. False: there is none."""
-        run, saver, guard = self._run, self._run.record.saver, self._run.watch.guard
-        with run.ledger.during("checkpoint"):
-            run.drain()
-            saver.wait()
-            found = run.ranks.agree(last_good(saver.parent, guard.calm_step))
-            if not found:
-                return False
-            before, position, rewinds = run.step, run.snapshot.position, guard.rewinds
-            run.record.restore(*found)
-            run.ranks.meet()  # all have read it: it may be replaced
-            run.watch.take_demand()
-            guard.rewinds = rewinds + 1
-            run.snapshot.move_on_to(position)
-            run.snapshot.capture_generators()
-        why = f"rewound from step {before:,}: {describe(fault)}"
-        run.emit(ev.Resumed(step=run.step, exact=False, why=why))
-        run.state("paused" if run.helm.is_paused else "running")
-        run.helm.set_config(gentler(run.profile))
-        if run.record.save("rewind") and run.ranks.is_first:
-            checkpoint.discard_after(saver.parent, run.step)
-        return True
 
     def _ask(self, fault: ev.SpikeDetected) -> None:
         """Pauses until the pilot has decided; ends the run where there is none."""

@@ -59,8 +59,9 @@ class Reporter:
         self.log("info", f"compile {'on' if device.compile else 'off'}: {device.compile_reason}")
 
     def started(
-        self, run: str, step: int, profile: Profile, data: Dataset, vocab_size: int, *, tokens_per_epoch: int
-    ) -> None:
+        self, run: str, step: int, profile: Profile, data: Dataset, vocab_size: int, *, tokens_per_epoch: int,
+        forked_from: ev.Origin | None = None,
+    ) -> None:  # fmt: skip
         """Says what is about to be trained, on what."""
         assert self.device is not None
         device = self.device
@@ -77,7 +78,7 @@ class Reporter:
             device_uuid=device.uuid, dtype=device.dtype,
             compiled=device.compile, flops_per_token=self._flops_per_token, peak_flops=self._peak(profile),
             peak_source=device.peak_source, pid=os.getpid(),
-            versions=f"torch {torch.__version__}, python {platform.python_version()}",
+            forked_from=forked_from, versions=f"torch {torch.__version__}, python {platform.python_version()}",
         ))  # fmt: skip
 
     def step_done(self, result: StepResult, profile: Profile, *, tokens: int) -> None:

@@ -25,7 +25,7 @@ from gpt.hostcopy import Files, HostCopy, on_host, size_of
 from gpt.ranks import ALONE, Ranks
 
 _CAN_WAIT = ("interval", "asked")
-_AT_ONCE = ("stop", "end", "failed", "rewind")
+_AT_ONCE = ("stop", "end", "failed", "safety", "rewind")
 """Reasons of saves that may be of a later step, and of those that are durable before anything else is done."""
 
 BEHIND_FROM_BYTES = 32 * 2**20
@@ -57,6 +57,8 @@ class Saver:
         """Why a checkpoint is to be written once the one under way is durable."""
         self.refusal = ""
         """Why the newest save failed, if it did."""
+        self.is_sick = False
+        """Whether it failed because there was something not finite to save, not because the disk refused."""
 
     @property
     def parent(self) -> Path:
@@ -171,7 +173,7 @@ class Saver:
     def _carry_out_at_once(self, job: _Job, files: Files | None) -> bool:
         """What the first rank achieves, on every rank."""
         done = self._ranks.is_first and self._carry_out(job, files)
-        done, self.refusal = self._ranks.agree((done, self.refusal))
+        done, self.refusal, self.is_sick = self._ranks.agree((done, self.refusal, self.is_sick))
         if done:
             self._saved = (job.step, job.essence)
         return done
@@ -182,9 +184,11 @@ class Saver:
         `stall` is how long training stood still, seconds; None: until now.
         """
         size = 0
+        self.is_sick = False
         try:
             if files is not None:
                 if sick := _first_not_finite(files):
+                    self.is_sick = True
                     return self._refuse(job.step, f"{sick} holds numbers that are not finite")
                 size = checkpoint.write(self._parent, job.step, files, job.document)
                 checkpoint.point(self._parent, "latest", job.step)

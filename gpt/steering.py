@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from gpt.config import Profile, flatten
+from gpt.live import LIVE_KEYS
 from gpt.schedule import COOLDOWN_SHARE, decay_span, floor_of, learning_rate
 
 
@@ -56,6 +57,28 @@ def extension_changes(profile: Profile, step: int, steps: int) -> dict[str, Any]
     elif optim.decay_steps is not None:
         wanted["optim.decay_steps"] = optim.decay_steps + steps
     return _differing(profile, wanted | {"train.max_steps": last + steps})
+
+
+def rate_changes(profile: Profile, factor: float) -> dict[str, Any]:
+    """The settings that multiply the learning rate, and its floor where one is set, from warm-up to the end."""
+    rates = {"optim.learning_rate": profile.optim.learning_rate, "optim.min_lr": profile.optim.min_lr}
+    # To twelve digits, so that 3 times 0.0001 reads 0.0003.
+    return {key: float(f"{rate * factor:.12g}") for key, rate in rates.items() if rate is not None}
+
+
+def settings_then(now: Profile, then: Profile, step: int) -> dict[str, Any]:
+    """The changes that give a run the settings which steer training back as they were at a checkpoint of `step`.
+
+    What was changed on a way that is abandoned was changed there: going back takes it back. What cannot change while a
+    run goes on, and what changes no weight, stays as it is now; so does the run's end where it ended at that step then.
+    """
+    wanted = {key: value for key, value in flatten(then).items() if key in LIVE_KEYS and key.startswith(_STEERING)}
+    if then.train.max_steps <= step:
+        del wanted["train.max_steps"]
+    return _differing(now, wanted)
+
+
+_STEERING = ("optim.", "guard.", "train.max_steps")
 
 
 def decay_has_begun(profile: Profile, step: int) -> bool:

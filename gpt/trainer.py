@@ -31,6 +31,7 @@ from gpt.ranks import ALONE, Ranks, check_share
 from gpt.record import Record
 from gpt.recovery import Recovery
 from gpt.reporter import Reporter
+from gpt.rewind import WayBack
 from gpt.saver import Saver
 from gpt.schedule import learning_rate
 from gpt.snapshot import Snapshot, build
@@ -48,6 +49,7 @@ class Trainer:
         ledger: a clock that was started before this module, and torch with it, was imported; None: it starts now.
         attended: whether somebody watches, and can be asked what to do.
         ranks: those that train the run together; the first one's trainer speaks and writes for all.
+        forked_from: the run and the step that it was forked from, if it was.
     """
 
     def __init__(
@@ -60,12 +62,13 @@ class Trainer:
         ledger: TimeLedger | None = None,
         attended: bool = False,
         ranks: Ranks = ALONE,
+        forked_from: ev.Origin | None = None,
     ) -> None:
         self.profile = profile
         self.run_dir = run_dir
         self.emit = emit if ranks.is_first else _say_nothing
         self.ranks = ranks.sharing(profile.train.parallel)
-        self.resume = resume
+        self.resume, self._forked_from = resume, forked_from
         self.step = 0
         self.samples = 0
         self.config_log: list[dict[str, Any]] = []
@@ -80,6 +83,7 @@ class Trainer:
         self.record = Record(self, saver)
         self.beside = Beside(self)
         self.helm = Helm(self)
+        self.way_back = WayBack(self)
         self.recovery = Recovery(self, attended=attended)
         self.failure: ev.Failed | None = None
         """What ended the run, if it was an error."""
@@ -120,12 +124,12 @@ class Trainer:
     def _train(self) -> None:
         """Takes the steps that are left."""
         while not self._done():
-            self._take_step()
-            self.recovery.heed_guard()
-            self.beside.maybe_sample()
-            self.beside.maybe_evaluate()
-            self.record.maybe_save()
-            self.helm.heed_agenda()
+            if self._take_step():
+                self.recovery.heed_guard()
+                self.beside.maybe_sample()
+                self.beside.maybe_evaluate()
+                self.record.maybe_save()
+                self.helm.heed_agenda()
             self.helm.obey()
 
     def _fail(self, text: str, *, user_error: bool = False, alike: bool = False) -> None:
@@ -161,7 +165,7 @@ class Trainer:
         self.reporter.log("info", f"reading ahead {'on' if reader.ahead else 'off'}: {reader.why}")
         self.reporter.started(
             self.run_dir.name, self.step, self.profile, self.data, self.snapshot.vocab_size,
-            tokens_per_epoch=self.snapshot.stepper.order.tokens_per_epoch,
+            tokens_per_epoch=self.snapshot.stepper.order.tokens_per_epoch, forked_from=self._forked_from,
         )  # fmt: skip
         if resumed:
             self.emit(resumed)
@@ -178,8 +182,8 @@ class Trainer:
     def _done(self) -> bool:
         return self.is_stopping or self.step >= self.profile.train.max_steps
 
-    def _take_step(self) -> None:
-        """One optimizer step; a Stop while it stands paused half-way gives it up, weights untouched."""
+    def _take_step(self) -> bool:
+        """One optimizer step; False where it was given up as it stood paused half-way, weights untouched."""
         optim, snapshot = self.profile.optim, self.snapshot
         lr = learning_rate(self.step, optim, self.profile.train.max_steps)
         try:
@@ -190,7 +194,7 @@ class Trainer:
                 limits=self.watch.limits(self.profile), probe=self.watch.measures_noise(self.step + 1, self.profile),
             ))  # fmt: skip
         except Abandoned:
-            return
+            return False
         finally:
             self.inbox.leave_step()
         self.step += 1
@@ -199,6 +203,7 @@ class Trainer:
         self._report(result)
         self.reporter.tick()
         self.helm.count_step()
+        return True
 
     def _report(self, result: StepResult | None) -> None:
         if result is not None:

@@ -119,7 +119,7 @@ class LocalLink:
 
             trainer = Trainer(
                 self.profile, self.run_dir, self._emit, resume=self._resume, ledger=ledger, attended=self._attended,
-                ranks=self._ranks,
+                ranks=self._ranks, forked_from=self._folder.forked_from,
             )  # fmt: skip
             with self._guard:
                 self._trainer = trainer

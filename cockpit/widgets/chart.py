@@ -11,6 +11,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from cockpit import format as fmt
+from cockpit.abandoned import Stretch
 from cockpit.state import Marker, RunState
 from cockpit.widgets import ink, plot
 from cockpit.widgets.rows import Piece, RowsWidget, row, rule, width_of
@@ -26,12 +27,13 @@ MARKERS: dict[str, tuple[str, Style, str]] = {
     "best": ("◆", ink.TRAIN, "best"),
     "refused": ("△", ink.WARNING, "refused"),
     "config": ("▲", ink.WARNING, "changed"),
+    "rewind": ("«", ink.WARNING, "rewound"),
     "spike": ("!", ink.WARNING, "spike"),
 }
 """Kind of marker → glyph, style, word; a later kind hides an earlier one in the same cell."""
 
-_STYLES = (ink.TEXT, ink.RAW, ink.TRAIN, ink.VALIDATION, ink.RULE, ink.WARNING, ink.FAINT)
-_BLANK, _RAW, _SMOOTHED, _VALIDATION, _GRID, _OUTSIDE, _LABEL = range(7)
+_STYLES = (ink.TEXT, ink.RAW, ink.TRAIN, ink.VALIDATION, ink.RULE, ink.WARNING, ink.FAINT, ink.FAINT)
+_BLANK, _RAW, _SMOOTHED, _VALIDATION, _GRID, _OUTSIDE, _LABEL, _ABANDONED = range(8)
 
 
 class LossChart(RowsWidget):
@@ -47,7 +49,7 @@ class LossChart(RowsWidget):
     def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
         key = (
             len(state.loss), state.loss.last, len(state.val_loss), len(state.markers), state.step, state.max_steps,
-            state.resumed, width, height,
+            state.resumed, len(state.abandoned), width, height,
         )  # fmt: skip
         if key != self._key:
             self._key = key
@@ -98,6 +100,7 @@ def draw(state: RunState, width: int, height: int) -> list[Strip]:
 
     chars, styles = canvas(plot_rows, cells)
     labels = _grid(chars, styles, values, y0, y1)
+    _abandoned(chars, styles, state.abandoned, (x0, x1), (y0, y1))
     _curves(chars, styles, low, high, smooth, y0, y1)
     _points(chars, styles, val_x, val_y, (x0, x1), (y0, y1))
     _outside(chars, styles, low, high, y1)
@@ -109,7 +112,8 @@ def draw(state: RunState, width: int, height: int) -> list[Strip]:
 def step_range(state: RunState) -> tuple[float, float]:
     """(first, last) step of the horizontal axis: it grows in strides, up to the last step of the run."""
     first = float(state.loss.x[0] - 1) if len(state.loss) else float(state.start_step)
-    done = max(1.0, state.step - first)
+    reached = max(state.step, *(stretch.end for stretch in state.abandoned)) if state.abandoned else state.step
+    done = max(1.0, reached - first)
     last = first + max(20.0, plot.nice_ceiling(1.01 * done))
     if state.max_steps is not None and state.max_steps >= state.step:
         last = min(last, float(max(state.max_steps, first + 1)))
@@ -145,6 +149,25 @@ def _curves(
         drawn = pattern > 0
         chars[drawn] = 0x2800 + pattern[drawn].astype(np.uint32)
         styles[drawn] = style
+
+
+def _abandoned(
+    chars: np.ndarray,
+    styles: np.ndarray,
+    stretches: Sequence[Stretch],
+    xs: tuple[float, float],
+    ys: tuple[float, float],
+) -> None:
+    """What the run went back from, dimmed: every other column of dots, so that it is told apart without colour too."""
+    rows, cells = chars.shape
+    for stretch in stretches:
+        low, high = plot.joined(*plot.envelope(stretch.x, stretch.y, *xs, 2 * cells))
+        dots = plot.dots(low, high, *ys, 4 * rows)
+        dots[:, 1::2] = False
+        pattern = plot.braille(dots)
+        drawn = pattern > 0
+        chars[drawn] = 0x2800 + pattern[drawn].astype(np.uint32)
+        styles[drawn] = _ABANDONED
 
 
 def _points(

@@ -67,7 +67,8 @@ def on(color: str) -> Style:
 
 STATE_COLORS = {
     "starting": DIM_COLOR, "compiling": DIM_COLOR, "running": GOOD_COLOR, "evaluating": VALIDATION_COLOR,
-    "saving": TRAIN_COLOR, "sampling": TRAIN_COLOR, "paused": PAUSED_COLOR, "stopping": WARNING_COLOR,
+    "saving": TRAIN_COLOR, "sampling": TRAIN_COLOR, "testing": TRAIN_COLOR, "paused": PAUSED_COLOR,
+    "stopping": WARNING_COLOR,
     "finished": GOOD_COLOR, "stopped": WARNING_COLOR, "failed": CRITICAL_COLOR,
 }  # fmt: skip
 """Colour of each of gpt.events.STATES; the word itself is always shown with it."""
