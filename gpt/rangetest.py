@@ -55,7 +55,6 @@ class Run(Protocol):
 
     profile: Profile
     step: int
-    emit: Callable[[ev.Event], None]
     ranks: Ranks
     reporter: Reporter
     device: Device
@@ -79,14 +78,14 @@ def try_rates(run: Run, command: RangeTest, go_on: Callable[[], bool]) -> None:
         run.reporter.log("warning", f"no range test: {why_not}")
         return
     start = time.perf_counter()
-    run.emit(ev.RangeTestStarted(step=run.step, low=low, high=high, steps=command.steps, present=present))
+    run.reporter.emit(ev.RangeTestStarted(step=run.step, low=low, high=high, steps=command.steps, present=present))
     points: list[ev.RangeTestPoint] = []
     ending = ""
     state = _StateCopy(run.snapshot)
     try:
         for point in _sweep(run, low, high, command.steps):
             points.append(point)
-            run.emit(point)
+            run.reporter.emit(point)
             if not go_on():
                 ending = "it was given up"
                 break
@@ -96,7 +95,7 @@ def try_rates(run: Run, command: RangeTest, go_on: Callable[[], bool]) -> None:
         state.put_back()
     diverged = points[-1].rate if points and has_diverged(points) else None
     suggestion, rule = (None, ending) if ending else suggest(points, diverged)
-    run.emit(ev.RangeTestDone(
+    run.reporter.emit(ev.RangeTestDone(
         step=run.step, points=len(points), suggestion=suggestion, rule=rule, diverged_at=diverged,
         seconds=time.perf_counter() - start,
     ))  # fmt: skip

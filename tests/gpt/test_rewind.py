@@ -115,22 +115,22 @@ def test_the_settings_of_now_can_be_kept_and_others_asked_for(tiny: Tiny, run: R
 
 
 def test_a_run_that_stands_still_inside_a_step_gives_it_up_and_goes_back(tiny: Tiny, run: Run, tmp_path: Path) -> None:
-    """The pause comes while the step's second batch is gathered."""
     profile = tiny(train__grad_accum_steps=4)
     run(profile, "quiet")
     steps_when_back: list[int] = []
 
     def pilot(trainer: Trainer, event: ev.Event) -> None:
         if isinstance(event, ev.StepDone) and event.step == 6 and not steps_when_back:
-            gather = trainer.data.train.gather
+            stepper = trainer.snapshot.stepper
+            add_gradient = stepper.add_gradient
 
-            def pausing(*args: Any) -> Any:
-                object.__setattr__(trainer.data.train, "gather", gather)
+            def pausing(*args: Any) -> Any:  # both come during the next step's first micro-step
+                stepper.add_gradient = add_gradient
                 trainer.send(commands.Pause())
                 trainer.send(commands.Rewind(step=4))
-                return gather(*args)
+                return add_gradient(*args)
 
-            object.__setattr__(trainer.data.train, "gather", pausing)
+            stepper.add_gradient = pausing
         if isinstance(event, ev.Resumed):
             steps_when_back.append(event.step)
             threading.Timer(0.05, trainer.send, [commands.Continue()]).start()
