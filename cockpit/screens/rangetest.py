@@ -150,12 +150,10 @@ class _Words(RowsWidget):
         now = self._view.now
         after = replace(now, rate_changes(now, suggestion / now.optim.learning_rate))
         rate = learning_rate(state.step, after.optim, after.train.max_steps)
-        pieces: list[Piece] = [
-            ("optim.learning_rate is ", ink.DIM),
-            (fmt.scientific(now.optim.learning_rate), ink.TEXT),
-        ]
+        here = fmt.scientific(now.optim.learning_rate)
+        pieces: list[Piece] = [("it is ", ink.DIM), (here, ink.TEXT), (" now", ink.DIM)]
         if not math.isclose(rate, suggestion, rel_tol=1e-3):
-            pieces.append((f" now; of the suggestion the schedule makes {fmt.scientific(rate)}", ink.DIM))
+            pieces.append((f"; the schedule makes of the suggestion {fmt.scientific(rate)}", ink.DIM))
         return pieces
 
 
