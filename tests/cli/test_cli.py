@@ -54,7 +54,8 @@ def test_a_profile_is_loaded_and_handed_to_a_session_with_the_options(session: S
     loaded = session.asked.pop("loaded")
     assert (loaded.profile.train.max_steps, loaded.profile.optim.learning_rate) == (7, 1e-3)
     assert loaded.overrides == ("train.max_steps=7", "optim.learning_rate=1e-3")
-    assert session.asked == {"run_name": "x", "runs_dir": Path("elsewhere"), "resume": True, "headless": True}
+    session.asked.pop("options")
+    assert session.asked == {"run_name": "x", "runs_dir": Path("elsewhere"), "resume": True, "fork": None, "headless": True}
 
 
 def test_text_named_on_the_command_line_is_made_into_tokens_once_and_trained_on(
@@ -101,7 +102,8 @@ def test_the_profile_may_come_after_the_options(session: Session) -> None:
 def test_without_options_a_session_gets_the_defaults(session: Session) -> None:
     assert exit_code("mine.toml") == 0
     del session.asked["loaded"]
-    assert session.asked == {"run_name": None, "runs_dir": Path("runs"), "resume": False, "headless": False}
+    session.asked.pop("options")
+    assert session.asked == {"run_name": None, "runs_dir": Path("runs"), "resume": False, "fork": None, "headless": False}
 
 
 @pytest.mark.parametrize("value", ['sample.prompts=["a b", "c"]', "data.input=-dash", "name=two words", "name=x=y"])
