@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def test_while_it_stands_still_inside_a_step_that_is_given_up_and_taken_again(
 
     def pilot(trainer: Trainer, event: ev.Event) -> None:
         if isinstance(event, ev.StepDone) and event.step == 5:
-            stepper = trainer.snapshot.stepper
+            stepper: Any = trainer.snapshot.stepper
             add_gradient = stepper.add_gradient
 
             def pausing(*args: Any) -> Any:  # both come during the next step's first micro-step
@@ -177,7 +177,7 @@ def test_an_error_inside_it_puts_all_back_before_the_run_is_saved(
     assert digest(tmp_path / "tested", 8) == digest(tmp_path / "quiet", 8)
 
 
-def points(losses: list[float | None], low: float = 1e-5, decades: float = 4) -> list[ev.RangeTestPoint]:
+def points(losses: Sequence[float | None], low: float = 1e-5, decades: float = 4) -> list[ev.RangeTestPoint]:
     """A test whose losses are as smooth as these."""
     rates = [low * 10 ** (decades * n / (len(losses) - 1)) for n in range(len(losses))]
     return [ev.RangeTestPoint(rate=r, loss=loss, smoothed=loss) for r, loss in zip(rates, losses, strict=True)]

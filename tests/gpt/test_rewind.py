@@ -121,7 +121,7 @@ def test_a_run_that_stands_still_inside_a_step_gives_it_up_and_goes_back(tiny: T
 
     def pilot(trainer: Trainer, event: ev.Event) -> None:
         if isinstance(event, ev.StepDone) and event.step == 6 and not steps_when_back:
-            stepper = trainer.snapshot.stepper
+            stepper: Any = trainer.snapshot.stepper
             add_gradient = stepper.add_gradient
 
             def pausing(*args: Any) -> Any:  # both come during the next step's first micro-step
