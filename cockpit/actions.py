@@ -26,6 +26,12 @@ def paused(state: RunState) -> bool:
     return state.state == "paused"
 
 
+REBOUND: dict[str, tuple[str, ...]] = {}
+"""Keys that the keymap (cockpit.keymap) gives to actions instead of their own; settled before the screen is made."""
+_WRITTEN = {"question_mark": "?", "plus": "+", "left_square_bracket": "[", "right_square_bracket": "]", "slash": "/"}
+"""How keys are written whose names are not what is printed on them."""
+
+
 @dataclass(frozen=True)
 class Action:
     """One thing a pilot can do."""
@@ -56,11 +62,27 @@ class Action:
     """How its key is written; None: as Textual names it."""
     everywhere: bool = False
     """Whether its key works in a view that fills the screen too."""
+    short: str | None = None
+    """A shorter label, for a narrow key bar."""
+    steers: bool | None = None
+    """Whether it can lead to a command; None: if it has one itself. With --readonly such an action is refused."""
 
     @property
     def key_label(self) -> str:
-        """How its key is written on screen."""
+        """How its key is written on screen: the first of them; empty where it has none."""
+        if self.id in REBOUND:
+            return _WRITTEN.get(REBOUND[self.id][0], REBOUND[self.id][0]) if REBOUND[self.id] else ""
         return self.key_name or self.keys.split(",")[0]
+
+    @property
+    def bound_keys(self) -> tuple[str, ...]:
+        """Textual's names of the keys that it has now, those of the keymap if it names it."""
+        return REBOUND.get(self.id, tuple(filter(None, self.keys.split(","))))
+
+    @property
+    def is_steering(self) -> bool:
+        """Whether it can lead to a command to the run."""
+        return self.command is not None if self.steers is None else self.steers
 
     @property
     def method(self) -> str:
@@ -73,6 +95,11 @@ class Action:
             return self.other_label[1]
         return self.label
 
+
+PANELS = {
+    "chart": "loss chart", "instruments": "instruments", "time": "time bar", "sample": "sample", "log": "log",
+}  # fmt: skip
+"""Panes of the main screen by the number of their key, from 1 on."""
 
 ACTIONS: tuple[Action, ...] = (
     Action(
@@ -90,7 +117,7 @@ ACTIONS: tuple[Action, ...] = (
         "sample", "s", "sample",
         "Let the model continue a prompt that you can edit. Sampling has a random generator of its own: training goes "
         "on afterwards exactly as if nothing had been asked.",
-        opens="cockpit.screens.prompt:ask", footer_rank=3,
+        opens="cockpit.screens.prompt:ask", footer_rank=3, steers=True,
     ),
     Action(
         "checkpoint", "c", "save", "Write a checkpoint at the next step boundary.",
@@ -99,6 +126,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "evaluate", "e", "evaluate", "Estimate train and validation loss now, on batches of their own.",
         command=lambda state: Evaluate(), said=lambda state: "evaluating after this micro-step", footer_rank=5,
+        short="eval",
     ),
     Action(
         "evaluate_whole", "E", "evaluate all",
@@ -110,16 +138,16 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "reload", "r", "reload",
         "Read the profile from disk again, show what differs, and apply what can change while the run goes on.",
-        opens="cockpit.screens.reload:reload", footer_rank=6,
+        opens="cockpit.screens.reload:reload", footer_rank=6, steers=True,
     ),
     Action(
         "cooldown", "w", "cool down",
         "Let the rate fall from what it is now to its floor, and end the run there. A box shows the effect first.",
-        opens="cockpit.screens.steer:cool_down", in_footer=False,
+        opens="cockpit.screens.steer:cool_down", in_footer=False, steers=True,
     ),
     Action(
         "extend", "plus", "extend", "Make the run longer. A box shows first what the schedule makes of it.",
-        opens="cockpit.screens.steer:extend", in_footer=False, key_name="+",
+        opens="cockpit.screens.steer:extend", in_footer=False, steers=True, key_name="+",
     ),
     Action(
         "settings", "l", "settings",
@@ -158,6 +186,31 @@ ACTIONS: tuple[Action, ...] = (
         "switch_pane", "tab", "log/sample", "On a narrow screen: show the log instead of the sample, or back.",
         when=always, in_footer=False,
     ),
+    *[
+        Action(
+            f"panel_{name}", str(number), f"{name} on/off", f"Hide or show the {what}; remembered.", when=always,
+            opens=f"cockpit.screens.panels:toggle_{name}", in_footer=False,
+        )
+        for number, (name, what) in enumerate(PANELS.items(), start=1)
+    ],
+    Action(
+        "panel_all", "0", "all panes", "Show every pane.", when=always, opens="cockpit.screens.panels:show_all",
+        in_footer=False,
+    ),
+    Action(
+        "jump", "j", "jump",
+        "A letter on each pane; that letter gives the pane the whole screen. Escape, or a click on its first row, "
+        "brings the others back.",
+        when=always, opens="cockpit.screens.jump:jump", in_footer=False,
+    ),
+    Action(
+        "scroll_back", "pageup", "back", "Earlier lines of the log, or of the sample where that fills the screen.",
+        when=always, opens="cockpit.screens.panels:scroll_back", in_footer=False,
+    ),
+    Action(
+        "scroll_on", "pagedown", "on", "Later lines; at the end it follows what is new again.",
+        when=always, opens="cockpit.screens.panels:scroll_on", in_footer=False,
+    ),
     Action(
         "theme", "", "theme", "Choose the colours: dark, light, the terminal's own, or without red and green.",
         when=always, opens="cockpit.screens.looks:choose", in_footer=False, everywhere=True,
@@ -184,5 +237,5 @@ def bindings(actions: Iterable[Action] = ACTIONS) -> list[Binding]:
     return [
         Binding(key, action.method, action.label, tooltip=action.help, id=action.id if number == 0 else None)
         for action in actions
-        for number, key in enumerate(filter(None, action.keys.split(",")))
+        for number, key in enumerate(action.bound_keys)
     ]

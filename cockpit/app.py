@@ -25,8 +25,10 @@ from cockpit.forking import Fork
 from cockpit.link.base import Link
 from cockpit.options import USUAL, ScreenOptions
 from cockpit.pilotage import from_toml
+from cockpit.recall import Recall
 from cockpit.screens.main import MainScreen
 from cockpit.screens.modal import Box
+from cockpit.screens.palette import open_palette
 from cockpit.screens.quit import QuitChoice, QuitScreen
 from cockpit.screens.view import View
 from cockpit.state import RunState, reduce, spike_text
@@ -61,6 +63,7 @@ class CockpitApp(App[QuitChoice]):
         reload_profile: reads the profile from disk again; may raise UserError. None: there is nothing to read.
         options: what was asked for on the command line.
         file: the profile on disk, to save settings to; None: there is none.
+        recall: what the pilot arranged before; None: nothing, and nothing is kept.
     """
 
     CSS_PATH = "cockpit.tcss"
@@ -73,9 +76,11 @@ class CockpitApp(App[QuitChoice]):
         reload_profile: Callable[[], Profile] | None = None,
         file: WriteBack | None = None,
         options: ScreenOptions = USUAL,
+        recall: Recall | None = None,
     ) -> None:
         super().__init__()
         self.link = link
+        self.options = options
         self.state = RunState()
         self.budget = FrameBudget(link.profile.screen.cpu_budget)
         self.settings: dict[str, Any] = flatten(link.profile)
@@ -98,7 +103,9 @@ class CockpitApp(App[QuitChoice]):
         self._output_filters: list[LineFilter] = []
         for look in LOOKS.values():
             self.register_theme(look.theme)
-        self.wear(LOOKS[options.theme or link.profile.screen.theme or DARK.name])
+        self.recall = recall or Recall(None)
+        self._main.hidden = self.recall.hidden
+        self.wear(LOOKS.get(options.theme or link.profile.screen.theme or self.recall.theme or "", DARK))
 
     # Textual's own hooks
 
@@ -144,7 +151,7 @@ class CockpitApp(App[QuitChoice]):
         """The palette: every action that can be done now."""
         for action in ACTIONS:
             if action.when(self.state) and action.id != "palette":
-                title = action.label_for(self.state) + (f"  ({action.key_label})" if action.keys else "")
+                title = action.label_for(self.state) + (f"  ({action.key_label})" if action.key_label else "")
                 yield SystemCommand(
                     title, action.help, lambda chosen=action.id: self.call_next(self.action_pilot, chosen)
                 )
@@ -262,6 +269,11 @@ class CockpitApp(App[QuitChoice]):
         elif key == "screen.theme":
             self.wear(LOOKS[self.settings[key] or DARK.name])
 
+    @property
+    def main(self) -> MainScreen:
+        """The main screen."""
+        return self._main
+
     def say(self, text: str, level: str = "info") -> None:
         """Puts a message above the keys, for a while. `level` is `info`, `warning` or `error`."""
         for notice in self._notices():
@@ -277,15 +289,20 @@ class CockpitApp(App[QuitChoice]):
     # What a pilot does
 
     def send(self, command: Command) -> None:
-        """Hands a command to the run."""
-        self.link.send(command)
+        """Hands a command to the run; with --readonly, says that it does not."""
+        if self.options.readonly:
+            self.say("nothing is sent: --readonly only watches; start without it to steer", "warning")
+        else:
+            self.link.send(command)
 
     def action_pilot(self, name: str) -> None:
         """Does an action of cockpit.actions by its id, if it can be done now."""
         action = BY_ID[name]
         if self.screen is not self._main and not (action.everywhere and isinstance(self.screen, View)):
             return
-        if action.when(self.state):
+        if self.options.readonly and action.is_steering:
+            self.say(f"{action.label} is refused: --readonly only watches; start without it to steer", "warning")
+        elif action.when(self.state):
             if action.command:
                 said = action.said(self.state) if action.said else ""
                 self.send(action.command(self.state))
@@ -318,9 +335,13 @@ class CockpitApp(App[QuitChoice]):
         """Brings the other one of sample and log to the front."""
         self._main.switch_pane()
 
+    def action_command_palette(self) -> None:
+        """Opens the palette, in place of Textual's own."""
+        open_palette(self)
+
     def do_palette(self) -> None:
         """Opens the palette."""
-        self.action_command_palette()
+        open_palette(self)
 
     async def action_quit(self) -> None:
         """Leaves, or asks how to."""
@@ -335,14 +356,14 @@ class CockpitApp(App[QuitChoice]):
         if self.state.is_final or not self.link.alive:
             self.exit(None)
         elif not isinstance(self.screen, QuitScreen):
-            self.open(QuitScreen(), self._leave)
+            self.open(QuitScreen(readonly=self.options.readonly), self._leave)
 
     def _leave(self, choice: QuitChoice | None) -> None:
         if choice is None:
             return
         if choice != "detach":
             self.send(Stop(save=choice == "stop"))
-        elif self.state.state == "paused":
+        elif self.state.state == "paused" and not self.options.readonly:
             self.send(Continue())  # without a screen nobody could
         self.exit(choice)
 
@@ -360,8 +381,8 @@ class CockpitApp(App[QuitChoice]):
         self._end("detach")
 
     def terminate(self) -> None:
-        """Asks the run to save and stop, and ends the screen with `stop`."""
-        self.send(Stop(save=True))
+        """Asks the run to save and stop, and ends the screen with `stop`. A signal is obeyed with --readonly too."""
+        self.link.send(Stop(save=True))
         self._end("stop")
 
     def _end(self, choice: QuitChoice) -> None:

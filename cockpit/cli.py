@@ -92,6 +92,8 @@ def train(
         Literal["dark", "light", "ansi", "colorblind"] | None,
         Parameter(help="Colours: dark, light, ansi (the terminal's own) or colorblind."),
     ] = None,
+    readonly: Annotated[bool, Parameter(help="Only watch: every key that would change the run is refused.")] = False,
+    thin: Annotated[bool, Parameter(help="Send the terminal less: for a slow or dear line.")] = False,
 ) -> int:
     """Trains a profile.
 
@@ -110,7 +112,7 @@ def train(
         loaded = profiles.load(loaded.path, (*overrides, f"data.dir={dumps(str(folder), ensure_ascii=False)}"))
     from cockpit import session
 
-    options = ScreenOptions(theme=theme)
+    options = ScreenOptions(theme=theme, readonly=readonly, thin=thin)
     return session.run(
         loaded, run_name=run, runs_dir=runs_dir, resume=resume, fork=fork, headless=headless, options=options
     )

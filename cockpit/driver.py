@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from typing import IO, Any
 
 from textual.drivers.linux_driver import LinuxDriver
@@ -73,14 +74,14 @@ class _Outlet:
         self._file = file
 
     def write(self, text: str) -> None:
-        try:
-            self._file.write(text)
-        except (OSError, ValueError):
-            self._file = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 (kept until the end)
+        self._attempt(lambda: self._file.write(text))
 
     def flush(self) -> None:
+        self._attempt(lambda: self._file.flush())
+
+    def _attempt(self, act: Callable[[], object]) -> None:
         try:
-            self._file.flush()
+            act()
         except (OSError, ValueError):
             self._file = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 (kept until the end)
 

@@ -10,7 +10,11 @@ class ScreenOptions:
     """Wishes that hold for one sitting."""
 
     theme: str | None = None
-    """A name of cockpit.widgets.themes.LOOKS; None: what the profile says."""
+    """A name of cockpit.widgets.themes.LOOKS; None: what the profile says, or what was chosen last."""
+    readonly: bool = False
+    """Send the run no command."""
+    thin: bool = False
+    """Spare the line: see cockpit.thin."""
 
 
 USUAL = ScreenOptions()

@@ -170,8 +170,11 @@ def _show_screen(
     Returns what it knew, whether the run is to be followed in lines, and the fork that is to follow it.
     """
     from cockpit.app import CockpitApp
+    from cockpit.recall import Recall
 
-    app = signals.app = CockpitApp(link, reload_profile=reload_profile, file=file, options=options)
+    app = signals.app = CockpitApp(
+        link, reload_profile=reload_profile, file=file, options=options, recall=Recall.usual()
+    )
     link.screen = app.budget
     choice, failed = None, False
     try:

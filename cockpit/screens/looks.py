@@ -31,6 +31,8 @@ def choose(app: CockpitApp) -> None:
     def chosen(look: Look | None) -> None:
         app.wear(look or before)
         if look:
+            app.recall.theme = look.name
+            app.recall.keep()
             app.say(f"theme {look.name}: {look.about}")
 
     app.open(ThemeScreen(app.wear, before), chosen)

@@ -1,63 +1,32 @@
-"""The main screen: what is where at which size."""
+"""The main screen: everything about the run."""
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterable
+from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal
+from textual.geometry import Region
+from textual.layout import Layout
 from textual.screen import Screen
+from textual.widget import Widget
 
 from cockpit.actions import bindings
 from cockpit.compositor import SpanCompositor
+from cockpit.places import PANES, WIDE, Placed, heights, places
 from cockpit.state import RunState
 from cockpit.widgets.chart import LossChart
 from cockpit.widgets.header import Header
 from cockpit.widgets.instruments import Instruments
 from cockpit.widgets.keybar import KeyBar
 from cockpit.widgets.notice import Notice, outcome
-from cockpit.widgets.panes import LogPane, SamplePane
+from cockpit.widgets.panes import LogPane, SamplePane, ScrolledPane
+from cockpit.widgets.rows import RowsWidget
 from cockpit.widgets.timebar import TimeBar
 
-WIDE = 100
-"""Columns from which sample and log stand side by side."""
-
-
-class Heights(NamedTuple):
-    """Rows of each part; 0 leaves it out. The chart gets the rest."""
-
-    header: int
-    chart: int
-    instruments: int
-    time: int
-    panes: int
-    notice: int
-    keys: int
-    gap: int
-    """Empty rows above the instruments and above the time bar."""
-    wide_gap: int
-    """Empty rows above the panes."""
-
-
-def heights(width: int, height: int, notice: int = 1) -> Heights:
-    """How the rows of a terminal are shared out. What matters least goes first where there are few.
-
-    Args:
-        notice: rows that the notice needs.
-    """
-    keys = 1 if height >= 3 else 0
-    header = 2 if height >= 10 else 1
-    notice = min(notice, max(0, height - 8)) if height >= 9 else 0
-    instruments = 4 if height >= 20 else 3 if height >= 16 else 2 if height >= 12 else 0
-    time = 2 if height >= 20 else 1 if height >= 14 else 0
-    gap = 1 if height >= 30 else 0
-    panes = 0 if height < 18 else 4 if height < 22 else 5 if height < 28 else max(7, round(0.28 * height))
-    wide_gap = 1 if height >= 40 else 0
-    left = height - header - keys - notice - instruments - time - panes - 2 * gap - wide_gap
-    if left < 5 and panes:
-        panes, left = max(0, panes - (5 - left)), max(left, 5)
-    return Heights(header, max(0, left), instruments, time, panes, notice, keys, gap, wide_gap)
+__all__ = ["WIDE", "MainScreen", "heights"]
 
 
 class MainScreen(Screen):
@@ -67,11 +36,14 @@ class MainScreen(Screen):
         profile, run: names for the header.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings()]
+    BINDINGS: ClassVar[list[BindingType]] = [("escape", "whole", "all panes")]
 
     def __init__(self, profile: str, run: str) -> None:
         super().__init__()
         self._compositor = SpanCompositor()
+        for binding in bindings():  # here, not with the class: the keymap may have moved them
+            self._bindings.key_to_bindings[binding.key] = [binding]
+        self._placed = Placed()
         self.header = Header(profile, run, id="header")
         self.chart = LossChart(id="chart")
         self.instruments = Instruments(id="instruments")
@@ -79,20 +51,40 @@ class MainScreen(Screen):
         self.sample = SamplePane(id="sample")
         self.log_pane = LogPane(id="log")
         self.notice = Notice(id="notice")
-        self.keys = KeyBar(id="keys")
+        self.keys = self.make_keys()
+        self.panes: dict[str, RowsWidget] = dict(
+            zip(PANES, (self.chart, self.instruments, self.time, self.sample, self.log_pane), strict=True)
+        )
+        self.hidden: set[str] = set()
+        """Panes that are not shown."""
+        self.zoomed: str | None = None
+        """The pane that has the room of all of them."""
         self._log_in_front = False
-        self._panes = Horizontal(self.sample, self.log_pane, id="panes")
-        self._heights: Heights | None = None
         self._state = RunState()
+
+    @property
+    def layout(self) -> Layout:
+        """Each part where `places` puts it."""
+        return self._placed
 
     def compose(self) -> ComposeResult:
         yield self.header
-        yield self.chart
-        yield self.instruments
-        yield self.time
-        yield self._panes
+        yield from self.panes.values()
         yield self.notice
+        yield from self.below()
         yield self.keys
+
+    def make_keys(self) -> KeyBar:
+        """The key bar."""
+        return KeyBar(id="keys")
+
+    def below(self) -> Iterable[Widget]:
+        """What stands between the notice and the keys."""
+        return ()
+
+    def rows_below(self, height: int) -> int:
+        """Rows that it takes of a terminal of so many."""
+        return 0
 
     def on_mount(self) -> None:
         self.share_out()
@@ -110,6 +102,48 @@ class MainScreen(Screen):
         if self._log_in_front:
             self.switch_pane()
 
+    def toggle(self, pane: str) -> bool:
+        """Hides a pane, or shows it again; True where it is now shown."""
+        self.hidden ^= {pane}
+        self.zoomed = None
+        self.share_out()
+        return pane not in self.hidden
+
+    def show_all(self) -> None:
+        """Shows every pane."""
+        self.hidden.clear()
+        self.zoomed = None
+        self.share_out()
+
+    def zoom(self, pane: str | None) -> None:
+        """Gives a pane the room of all of them, or, None, each its own again."""
+        self.zoomed = pane
+        if pane in ("sample", "log"):
+            self._log_in_front = pane == "log"
+        self.share_out()
+
+    def action_whole(self) -> None:
+        """Shows all panes again, after one has filled the screen."""
+        self.zoom(None)
+
+    def scroll(self, by: int) -> None:
+        """Moves the log, or the sample where that fills the screen or hides the log; below zero: to what was before.
+
+        Args:
+            by: screenfuls.
+        """
+        pane: ScrolledPane = self.log_pane
+        if self.zoomed == "sample" or not self.log_pane.display:
+            pane = self.sample
+        pane.scroll_rows(by * max(1, pane.size.height - 2))
+
+    def on_click(self, event: events.Click) -> None:
+        """A click on the first row of a pane gives it all the room, and another one takes it back."""
+        for name, region in self._placed.places.items():
+            if name in PANES and region.contains_point(event.screen_offset) and event.screen_y == region.y:
+                self.zoom(None if self.zoomed else name)
+                return
+
     def show(self, state: RunState, *, numbers: bool = True) -> bool:
         """Draws a state; True where anything changed.
 
@@ -119,30 +153,41 @@ class MainScreen(Screen):
         before, self._state = self._state, state
         if outcome(before) != outcome(state):  # what stays on screen gets the rows it needs
             self.share_out()
-        parts = [self.sample, self.log_pane, self.notice]
+        parts: list[RowsWidget] = [self.sample, self.log_pane, self.notice]
         if numbers:
             parts += [self.header, self.chart, self.instruments, self.time, self.keys]
         return any([part.show(state) for part in parts])
 
-    def share_out(self) -> None:
-        """Gives every part its rows, for the size of the terminal and for what the notice has to say."""
+    def _places(self, zoomed: str | None) -> dict[str, Region]:
         width, height = self.app.size
-        rows = heights(width, height, self.notice.height_for(self._state, width))
-        narrow = width < WIDE
-        self.sample.tabbed = self.log_pane.tabbed = narrow and rows.panes > 0
-        self.sample.display = not narrow or not self._log_in_front
-        self.log_pane.display = not narrow or self._log_in_front
-        if rows != self._heights:
-            self._heights = rows
-            for part, size in (
-                (self.header, rows.header), (self.chart, rows.chart), (self.instruments, rows.instruments),
-                (self.time, rows.time), (self._panes, rows.panes), (self.notice, rows.notice), (self.keys, rows.keys),
-            ):  # fmt: skip
-                part.display = size > 0
-                part.styles.height = max(1, size)
-                part.styles.min_height = 0
-            for part in (self.instruments, self.time):
-                part.styles.margin = (rows.gap, 0, 0, 0)
-            self._panes.styles.margin = (rows.wide_gap, 0, 0, 0)
+        return places(
+            width, height, notice=self.notice.height_for(self._state, width), hidden=self.hidden,
+            front="log" if self._log_in_front else "sample", zoomed=zoomed, below=self.rows_below(height),
+        )  # fmt: skip
+
+    def share_out(self) -> None:
+        """Gives every part its place, for the size of the terminal and for what the notice has to say."""
+        placed = self._places(self.zoomed)
+        panes = {"sample", "log"} - self.hidden
+        tabbed = len(panes) == 2 and len(panes & set(placed)) == 1 and self.zoomed is None
+        self.sample.tabbed = self.log_pane.tabbed = tabbed
+        if placed != self._placed.places:
+            self._placed.places = placed
+            for part in self.children:
+                part.display = (part.id or "") in placed or (part.id not in _OWN_PLACES and "below" in placed)
+            self.refresh(layout=True)
         for part in (self.sample, self.log_pane):
             part.redraw()
+
+    def places_of_panes(self) -> dict[str, Region]:
+        """Where each pane stands while none fills the screen; two of which one hides the other share its place."""
+        placed = {name: region for name, region in self._places(None).items() if name in PANES}
+        shown = [name for name in ("sample", "log") if name in placed]
+        if len(shown) == 1 and not self.hidden & {"sample", "log"}:
+            room = placed[shown[0]]
+            half = room.width // 2
+            placed["sample"], placed["log"] = room.shrink((0, room.width - half, 0, 0)), room.shrink((0, 0, 0, half))
+        return placed
+
+
+_OWN_PLACES = ("header", *PANES, "notice", "keys")

@@ -23,6 +23,9 @@ CHOICES: tuple[tuple[str, QuitChoice | None, str, str], ...] = (
     ("c", None, "cancel", "back to the screen"),
 )
 
+STOPPING = ("stop", "discard")
+"""Choices that end the run."""
+
 
 class QuitScreen(Box[QuitChoice]):
     """Asks how to leave; closes with the choice, or None for staying."""
@@ -35,16 +38,20 @@ class QuitScreen(Box[QuitChoice]):
         *[(key, f"pick({number})", words) for number, (key, _, words, _) in enumerate(CHOICES)],
     ]
 
-    def __init__(self) -> None:
+    def __init__(self, *, readonly: bool = False) -> None:
         super().__init__("Leave the cockpit?", hints(("↑ ↓ enter", "choose"), ("esc", "stay")))
         self._list = ChoiceList(id="choices")
+        self._offered = [number for number, choice in enumerate(CHOICES) if not readonly or choice[1] not in STOPPING]
+        self._list.chosen = self._offered[0]
+        self._list.offered = self._offered
 
     def body(self) -> Iterable[Widget]:
         yield self._list
 
     def action_move(self, by: int) -> None:
         """Moves the bar."""
-        self._list.chosen = (self._list.chosen + by) % len(CHOICES)
+        at = (self._offered.index(self._list.chosen) + by) % len(self._offered)
+        self._list.chosen = self._offered[at]
         self._list.redraw()
 
     def action_choose(self) -> None:
@@ -52,8 +59,9 @@ class QuitScreen(Box[QuitChoice]):
         self.action_pick(self._list.chosen)
 
     def action_pick(self, number: int) -> None:
-        """Takes a choice by its number."""
-        self.dismiss(CHOICES[number][1])
+        """Takes a choice by its number, if it is offered."""
+        if number in self._offered:
+            self.dismiss(CHOICES[number][1])
 
 
 class ChoiceList(RowsWidget):
@@ -64,10 +72,15 @@ class ChoiceList(RowsWidget):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.chosen = 0
+        self.offered: list[int] = list(range(len(CHOICES)))
 
     def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
         rows: list[Strip] = []
         for number, (key, _, words, consequence) in enumerate(CHOICES):
+            if number not in self.offered:
+                refused = [("  ", ink.TEXT), (f"{key}  {words}", ink.FAINT)]
+                rows += [row(width, refused), row(width, [("     not with --readonly, which only watches", ink.FAINT)])]
+                continue
             click = Style(meta={"@click": f"screen.pick({number})"})
             mark = ("▌ ", ink.TRAIN) if number == self.chosen else ("  ", ink.TEXT)
             style = ink.BRIGHT if number == self.chosen else ink.TEXT

@@ -6,6 +6,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from cockpit import format as fmt
+from cockpit.places import LOWEST, NARROWEST
 from cockpit.sanitize import clean_line
 from cockpit.state import RunState
 from cockpit.widgets import ink
@@ -28,6 +29,8 @@ class Header(RowsWidget):
         self._profile, self._run = clean_line(profile), clean_line(run)
 
     def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
+        if height == 1 and (self.app.size.height < LOWEST or self.app.size.width < NARROWEST):
+            return [one_line(state, width)]
         right = self._right(state, width)
         left = self._left(state, width - width_of(right) - 2)
         return [row(width, left, right), progress(state, width)]
@@ -68,6 +71,27 @@ class Header(RowsWidget):
             if width_of(pieces) <= width * 0.8:
                 return pieces
         return word
+
+
+def one_line(state: RunState, width: int) -> Strip:
+    """All that a line can say of a run, the most wanted first."""
+    total = f"/{state.max_steps:,}" if state.max_steps is not None else ""
+    val = state.evaluation.val_loss if state.evaluation else None
+    left = None if state.is_final else state.eta_seconds()
+    parts: list[list[Piece]] = [
+        [(state.state.upper(), state_style(state.state))],
+        [(f" {state.step:,}", ink.BRIGHT), (total, ink.DIM)],
+        [(" loss ", ink.DIM), (fmt.loss(state.smoothed_loss.last), ink.TRAIN)],
+        [(" val ", ink.DIM), (fmt.loss(val), ink.VALIDATION)],
+        [(" ETA ", ink.DIM), (fmt.duration(left), ink.TEXT)],
+        [(f" {fmt.number(state.median_ms(), 1)}", ink.TEXT), (" ms/iter", ink.FAINT)],
+    ]
+    pieces: list[Piece] = []
+    for part in parts:
+        if pieces and width_of(pieces) + width_of(part) > width:
+            break
+        pieces += part
+    return row(width, pieces)
 
 
 def state_style(state: str) -> Style:

@@ -15,7 +15,7 @@ from cockpit.widgets.rows import Piece, RowsWidget, row, width_of
 class KeyBar(RowsWidget):
     """Keys from the registry of actions; each can be clicked."""
 
-    DEFAULT_CSS = "KeyBar { height: 1; dock: bottom; }"
+    DEFAULT_CSS = "KeyBar { height: 1; }"
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -25,16 +25,25 @@ class KeyBar(RowsWidget):
     def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
         shown = [action for action in ACTIONS if action.in_footer and action.when(state)]
         share = f"{fmt.percent(self.cost):>4} % CPU "
-        for cost in (f"screen {share}", share if width >= 60 else ""):
-            left = [piece for action in shown for piece in _key(action, state)]
-            if width_of(left) + len(cost) <= width:
-                break
-        while width_of(left) + len(cost) > width and len(shown) > 1:
+        forms = [(False, f"screen {share}"), (False, share), (True, share), *[(True, "")] * (width < 70)]
+        while True:
+            for tight, cost in forms:
+                left = [piece for action in shown for piece in _key(action, state, tight)]
+                if width_of(left) + len(cost) <= width:
+                    return [row(width, left, [(cost, ink.FAINT)])]
+            if len(shown) == 1:
+                return [row(width, left)]
             shown.remove(max(shown, key=lambda action: action.footer_rank))
-            left = [piece for action in shown for piece in _key(action, state)]
-        return [row(width, left, [(cost, ink.FAINT)])]
 
 
-def _key(action: Action, state: RunState) -> list[Piece]:
+def _key(action: Action, state: RunState, tight: bool) -> list[Piece]:
+    """Its key and label.
+
+    Args:
+        tight: without blanks that only please, and in as few letters as there are.
+    """
     click = Style(meta={"@click": action.method})
-    return [(f" {action.key_label} ", ink.BRIGHT + click), (f"{action.label_for(state)} ", ink.DIM + click)]
+    key, label = action.key_label, action.label_for(state)
+    if tight:
+        return [(f" {key} ", ink.BRIGHT + click), (action.short or label, ink.DIM + click)]
+    return [(f" {key} ", ink.BRIGHT + click), (f"{label} ", ink.DIM + click)]

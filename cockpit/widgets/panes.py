@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.cells import cell_len
+from textual import events
 from textual.strip import Strip
 
 from cockpit import format as fmt
@@ -18,7 +19,62 @@ _LONGEST = 20_000
 """Characters of a sample that are laid out: the end of it is what shows."""
 
 
-class SamplePane(RowsWidget):
+WHEEL_ROWS = 3
+"""Rows that one notch of the wheel moves."""
+
+
+class ScrolledPane(RowsWidget):
+    """A pane that follows what is new, until it is moved back; then it stands still until it is moved to the end."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.tabbed = False
+        """Whether another pane hides behind this one."""
+        self.back = 0
+        """Rows between its last row and the end."""
+        self._held: RunState | None = None
+
+    def lines(self, state: RunState, width: int, wanted: int) -> list[Strip]:
+        """The newest rows of all that there is to show, `wanted` of them at least where there are so many."""
+        raise NotImplementedError
+
+    def title(self, state: RunState, width: int) -> Strip:
+        """The first row."""
+        raise NotImplementedError
+
+    def scroll_rows(self, by: int) -> None:
+        """Moves by so many rows; below zero: to what was before."""
+        self._held = self._held or self._state
+        room = max(1, self.size.height - 1)
+        self.back = wanted = max(0, self.back - by)
+        self.back = max(0, min(wanted, len(self.lines(self._held, self.size.width, wanted + room)) - room))
+        if not self.back:
+            self._held = None
+        self.redraw()
+
+    def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
+        room = height - 1
+        lines = self.lines(self._held or state, width, self.back + room) if room > 0 else []
+        end = len(lines) - self.back
+        return [self.title(state, width), *lines[max(0, end - room) : end]]
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        event.stop()
+        self.scroll_rows(-WHEEL_ROWS)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        event.stop()
+        self.scroll_rows(WHEEL_ROWS)
+
+    def heading(self, name: str, hidden: str, about: str, width: int) -> Strip:
+        """A rule with the pane's name; on its right how far it has been moved back, and what hides behind it."""
+        moved: list[Piece] = [(f"↓ {self.back:,} below", ink.WARNING)] if self.back else []
+        behind: list[Piece] = [("  " if moved else "", ink.TEXT), ("tab ", ink.TEXT), (hidden, ink.DIM)]
+        right = [*moved, *(behind if self.tabbed else [])]
+        return rule(width, [(name, ink.TEXT), (f"  {about}" if about else "", ink.DIM)], right)
+
+
+class SamplePane(ScrolledPane):
     """The newest sample: its prompt dim, what the model wrote bright. Follows the text as it grows."""
 
     DEFAULT_CSS = "SamplePane { height: 1fr; }"
@@ -27,43 +83,42 @@ class SamplePane(RowsWidget):
         super().__init__(id=id)
         self._key: tuple | None = None
         self._made: list[Strip] = []
-        self.tabbed = False
-        """Whether the log hides behind this pane."""
 
-    def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
-        record = state.samples[-1] if state.samples else None
-        key = (record, width, height, self.tabbed)
+    def title(self, state: RunState, width: int) -> Strip:
+        return self.heading("sample", "log", _about(_newest(self._held or state)), width)
+
+    def lines(self, state: RunState, width: int, wanted: int) -> list[Strip]:
+        key = (_newest(state), width)
         if key != self._key:
             self._key = key
-            self._made = [_title("sample", "log" if self.tabbed else "", _about(record), width)]
-            self._made += _sample(record, width, height - 1)
+            self._made = _sample(key[0], width)
         return self._made
 
 
-class LogPane(RowsWidget):
+def _newest(state: RunState) -> SampleRecord | None:
+    return state.samples[-1] if state.samples else None
+
+
+class LogPane(ScrolledPane):
     """The newest log lines, the console's among them, by time since the run began."""
 
     DEFAULT_CSS = "LogPane { height: 1fr; }"
 
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self.tabbed = False
-        """Whether the sample hides behind this pane."""
+    def title(self, state: RunState, width: int) -> Strip:
+        return self.heading("log", "sample", "", width)
 
-    def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
-        title = _title("log", "sample" if self.tabbed else "", "", width)
-        lines: list[Strip] = []
-        for record in reversed(state.log[-height:] if height > 1 else ()):
+    def lines(self, state: RunState, width: int, wanted: int) -> list[Strip]:
+        made: list[list[Strip]] = []
+        count = 0
+        for record in reversed(state.log):
             rows = _log_rows(record, state.first_time, width)
-            if lines and len(rows) + len(lines) > height - 1:
+            if not self.back and made and count + len(rows) > wanted:
+                break  # a record's rows stay together at the top of the pane
+            made.append(rows)
+            count += len(rows)
+            if count >= wanted:
                 break
-            lines = rows + lines
-        return [title, *lines]
-
-
-def _title(name: str, hidden: str, about: str, width: int) -> Strip:
-    right: list[Piece] = [("tab ", ink.TEXT), (hidden, ink.DIM)] if hidden else []
-    return rule(width, [(name, ink.TEXT), (f"  {about}" if about else "", ink.DIM)], right)
+        return [row for rows in reversed(made) for row in rows]
 
 
 def _about(record: SampleRecord | None) -> str:
@@ -74,8 +129,8 @@ def _about(record: SampleRecord | None) -> str:
     return f"{record.number} · step {record.step:,}{quoted}" + ("" if record.done else " · writing")
 
 
-def _sample(record: SampleRecord | None, width: int, height: int) -> list[Strip]:
-    if height <= 0 or width < 4:
+def _sample(record: SampleRecord | None, width: int) -> list[Strip]:
+    if width < 4:
         return []
     if record is None:
         return [row(width, [(" press ", ink.FAINT), ("s", ink.DIM), (" to draw one", ink.FAINT)])]
@@ -83,8 +138,7 @@ def _sample(record: SampleRecord | None, width: int, height: int) -> list[Strip]
     text = text.rstrip("\n") if record.done else text
     cursor = [] if record.done else [("▌", ink.TRAIN)]
     pieces: list[Piece] = [(prompt.lstrip("\n"), ink.DIM), (text if prompt.strip() else text.lstrip("\n"), ink.TEXT)]
-    lines = wrap([*pieces, *cursor], width - 2)
-    return [row(width, [(" ", ink.TEXT), *line]) for line in lines[-height:]]
+    return [row(width, [(" ", ink.TEXT), *line]) for line in wrap([*pieces, *cursor], width - 2)]
 
 
 def _log_rows(record: LogRecord, first_time: float | None, width: int) -> list[Strip]:

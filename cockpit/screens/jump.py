@@ -1,0 +1,83 @@
+"""A letter on each pane of the main screen; pressing it gives that pane the whole screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from textual import events
+from textual.app import ComposeResult
+from textual.geometry import Region, Size
+from textual.screen import ModalScreen
+from textual.strip import Strip
+
+from cockpit.state import RunState
+from cockpit.widgets import ink
+from cockpit.widgets.rows import RowsWidget, row
+
+if TYPE_CHECKING:
+    from cockpit.app import CockpitApp
+
+LETTERS = {"chart": "c", "instruments": "i", "time": "t", "sample": "s", "log": "l"}
+"""Pane → its letter."""
+
+
+def jump(app: CockpitApp) -> None:
+    """Asks for a pane by its letter; where one has the screen, its letter gives the others their room back."""
+    main = app.main
+
+    def chosen(pane: str | None) -> None:
+        if pane is not None:
+            main.zoom(None if main.zoomed == pane else pane)
+        app.frame(force=True)
+
+    app.push_screen(JumpScreen(main.places_of_panes()), chosen)
+
+
+class JumpScreen(ModalScreen[str]):
+    """The letters, each on its pane; closes with the name of a pane, or None for any other key.
+
+    Args:
+        places: where the panes stand.
+    """
+
+    DEFAULT_CSS = """
+    JumpScreen { background: $background 50%; }
+    _Letter { width: 17; position: absolute; }
+    """
+
+    def __init__(self, places: Mapping[str, Region]) -> None:
+        super().__init__()
+        self._places = dict(places)
+        self._drawn_for: Size | None = None
+
+    def compose(self) -> ComposeResult:
+        for pane, region in self._places.items():
+            letter = _Letter(pane)
+            letter.styles.offset = (region.x + max(0, region.width - 17) // 2, region.y + region.height // 2)
+            yield letter
+
+    def on_key(self, event: events.Key) -> None:
+        """A letter chooses its pane."""
+        event.stop()
+        self.dismiss(next((pane for pane in self._places if LETTERS[pane] == event.key), None))
+
+    def on_click(self, event: events.Click) -> None:
+        """So does a click on the pane."""
+        at = event.screen_offset
+        self.dismiss(next((pane for pane, region in self._places.items() if region.contains_point(at)), None))
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Where the panes have moved, the letters are of no use any more."""
+        if self._drawn_for not in (None, event.size):
+            self.dismiss(None)
+        self._drawn_for = event.size
+
+
+class _Letter(RowsWidget):
+    def __init__(self, pane: str) -> None:
+        super().__init__()
+        self._pane = pane
+
+    def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
+        return [row(width, [(f" {LETTERS[self._pane]} ", ink.on(ink.TRAIN_COLOR)), (f" {self._pane}", ink.BRIGHT)])]
