@@ -42,8 +42,12 @@ from gpt.config import Profile, flatten
 if TYPE_CHECKING:
     from cockpit.writeback import WriteBack
 
-NUMBERS_EVERY = 0.25
-"""Seconds between two changes of the numbers at least; nobody reads faster."""
+NUMBERS_EVERY, THIN_NUMBERS_EVERY = 0.25, 2.0
+"""Seconds between two changes of the numbers at least; nobody reads faster. The second with --thin."""
+STILL_EVERY = 30.0
+"""The same while the run stands still and only its clock and the machine's meters move."""
+TICKING = (ev.LedgerUpdated, ev.TelemetrySampled, ev.MemorySampled)
+"""Events that come whether anything happens or not."""
 BOX_EVERY = 0.5
 """Seconds between two changes of what an open box says of the run."""
 COST_EVERY = 2.0
@@ -86,10 +90,13 @@ class CockpitApp(App[QuitChoice]):
         self.settings: dict[str, Any] = flatten(link.profile)
         """The run's settings by dotted key, changes while running included."""
         self.reload_profile, self.file = reload_profile, file
-        self._main = MainScreen(link.profile.name, link.run)
+        self._main = MainScreen(link.profile.name, link.run, thin=options.thin)
         self._dirty = True
         self._drew = False
-        self._numbers_drawn = -NUMBERS_EVERY
+        self._numbers_every = THIN_NUMBERS_EVERY if options.thin else NUMBERS_EVERY
+        self._numbers_drawn = float("-inf")
+        self._frame_drawn = float("-inf")
+        self._stirred = True
         self._cost_drawn = 0.0
         self._message_until: float | None = None
         self.fork: Fork | None = None
@@ -188,6 +195,7 @@ class CockpitApp(App[QuitChoice]):
             self.state = reduce(self.state, event)
             self._notice(event)
             self._dirty = True
+            self._stirred |= not isinstance(event, TICKING)
         now = time.monotonic()
         if self._message_until is not None and now >= self._message_until:
             self._message_until = None
@@ -204,17 +212,21 @@ class CockpitApp(App[QuitChoice]):
             return self._show_in_box(now)
         if not (self._dirty or force):
             return False
+        if self.options.thin and not force and now - self._frame_drawn < self._numbers_every:
+            return False  # what a sample or the log has got meanwhile waits too
+        self._frame_drawn = now
         if isinstance(self._driver, TerminalDriver) and self._driver.is_behind:
             return False  # the line is slow: what is drawn later replaces what would be drawn now
-        numbers = force or now - self._numbers_drawn >= NUMBERS_EVERY
+        still = not self._stirred and (self.state.is_final or self.state.state == "paused")
+        numbers = force or now - self._numbers_drawn >= (STILL_EVERY if still else self._numbers_every)
         if numbers:
-            self._numbers_drawn = now
+            self._numbers_drawn, self._stirred = now, False
         self._dirty = not numbers
         return self._main.show(self.state, numbers=numbers)
 
     def _show_in_view(self, view: View[Any], now: float, *, force: bool) -> bool:
         """Draws the view that fills the screen; the main screen behind it stands still."""
-        due = force or now - self._numbers_drawn >= NUMBERS_EVERY
+        due = force or now - self._numbers_drawn >= self._numbers_every
         if not (due and view.is_complete and (self._dirty or force)):
             return False
         self._numbers_drawn = now

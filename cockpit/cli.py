@@ -28,6 +28,7 @@ app = App(
     usage="Usage: gpt-cockpit PROFILE [--data SOURCE] [OPTIONS]\n"
     "       gpt-cockpit PROFILE --fork RUN[@STEP] [--run NAME]\n"
     "       gpt-cockpit runs [--json]\n"
+    "       gpt-cockpit keys\n"
     "       gpt-cockpit bench PROFILE [--baseline] [--screen] [--json]\n"
     "       gpt-cockpit import CKPT.PT [--data FOLDER] [--run NAME]\n"
     "       gpt-cockpit plan PROFILE [--device CARD …] [--days N] [--json]\n"
@@ -130,6 +131,19 @@ def runs(
 
     summaries = [listing.summarize(run) for run in list_runs(runs_dir)]
     _print(listing.as_json(summaries) if json else listing.as_table(summaries, runs_dir))
+    return 0
+
+
+@app.command
+def keys() -> int:
+    """Lists every action, its key, and the name by which keys.toml gives it another."""
+    from cockpit import keymap
+    from cockpit.actions import ACTIONS
+
+    keymap.load(keymap.usual_path())
+    width = max(len(action.id) for action in ACTIONS)
+    lines = [f"{action.id:<{width}}  {action.key_label or '-':<9} {action.help}" for action in ACTIONS]
+    _print("\n".join([*lines, "", f"Other keys: {keymap.usual_path()}"]))
     return 0
 
 

@@ -14,7 +14,7 @@ class ScreenOptions:
     readonly: bool = False
     """Send the run no command."""
     thin: bool = False
-    """Spare the line: see cockpit.thin."""
+    """Spare a slow line: fewer frames, numbers less often, no small curves."""
 
 
 USUAL = ScreenOptions()

@@ -63,6 +63,10 @@ def run(
         raise RunError("no terminal to draw on; add --headless to train without a screen")
     if fork is not None and resume:
         raise RunError("--fork begins a new run and --resume goes on with one; give one of them")
+    if not headless:
+        from cockpit import keymap
+
+        keymap.load(keymap.usual_path())
     prepare_process()
     with crew.joined() as ranks:
         if not ranks.is_first:

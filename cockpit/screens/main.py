@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -26,6 +27,9 @@ from cockpit.widgets.panes import LogPane, SamplePane, ScrolledPane
 from cockpit.widgets.rows import RowsWidget
 from cockpit.widgets.timebar import TimeBar
 
+THIN_CHART_EVERY = 15.0
+"""Seconds between two pictures of the chart with --thin."""
+
 __all__ = ["WIDE", "MainScreen", "heights"]
 
 
@@ -34,11 +38,12 @@ class MainScreen(Screen):
 
     Args:
         profile, run: names for the header.
+        thin: send the terminal less: no curves beside numbers, and the chart as it is every few seconds.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape", "whole", "all panes")]
 
-    def __init__(self, profile: str, run: str) -> None:
+    def __init__(self, profile: str, run: str, *, thin: bool = False) -> None:
         super().__init__()
         self._compositor = SpanCompositor()
         for binding in bindings():  # here, not with the class: the keymap may have moved them
@@ -47,6 +52,9 @@ class MainScreen(Screen):
         self.header = Header(profile, run, id="header")
         self.chart = LossChart(id="chart")
         self.instruments = Instruments(id="instruments")
+        self.instruments.curves = not thin
+        self._thin = thin
+        self._chart_drawn = float("-inf")
         self.time = TimeBar(id="time")
         self.sample = SamplePane(id="sample")
         self.log_pane = LogPane(id="log")
@@ -155,7 +163,11 @@ class MainScreen(Screen):
             self.share_out()
         parts: list[RowsWidget] = [self.sample, self.log_pane, self.notice]
         if numbers:
-            parts += [self.header, self.chart, self.instruments, self.time, self.keys]
+            parts += [self.header, self.instruments, self.time, self.keys]
+            now = time.monotonic()
+            if not self._thin or now - self._chart_drawn >= THIN_CHART_EVERY or state.state != before.state:
+                self._chart_drawn = now
+                parts.append(self.chart)
         return any([part.show(state) for part in parts])
 
     def _places(self, zoomed: str | None) -> dict[str, Region]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def open_palette(app: CockpitApp) -> None:
     """Opens it, unless it is open."""
-    if not CommandPalette.is_open(app):
+    if not isinstance(app.screen, CommandPalette):
         app.push_screen(Palette())
 
 

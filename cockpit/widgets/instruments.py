@@ -181,6 +181,11 @@ class Instruments(RowsWidget):
 
     DEFAULT_CSS = "Instruments { height: 4; }"
 
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.curves = True
+        """Whether values have their recent curve beside them."""
+
     def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
         number = 1 if width < 56 else 2 if width < 112 else 3 if width < 160 else 4
         layout = LAYOUTS[number]
@@ -191,6 +196,8 @@ class Instruments(RowsWidget):
             cells = []
             for column, cell_width in zip(layout, widths, strict=True):
                 reading = column[line](state) if line < len(column) else None
+                if reading and not self.curves:
+                    reading = reading._replace(curve=None)
                 cells.append((cell(reading, cell_width) if reading else [], cell_width))
             lines.append(columns(cells, width, gap))
         return lines

@@ -31,8 +31,8 @@ class KeyBar(RowsWidget):
                 left = [piece for action in shown for piece in _key(action, state, tight)]
                 if width_of(left) + len(cost) <= width:
                     return [row(width, left, [(cost, ink.FAINT)])]
-            if len(shown) == 1:
-                return [row(width, left)]
+            if not shown:
+                return []
             shown.remove(max(shown, key=lambda action: action.footer_rank))
 
 

@@ -65,6 +65,8 @@ class Repaint(LineFilter):
 
     def __init__(self, look: Look) -> None:
         super().__init__()
+        self._inks: dict[tuple[int, int, int] | None, Style]
+        self._grounds: dict[tuple[int, int, int] | None, Style]
         self._inks = {_hex(old): Style.parse(new) for old, new in {**look.colors, **look.inks}.items()}
         self._grounds = {_hex(old): Style.parse(f"on {new}") for old, new in {**look.colors, **look.grounds}.items()}
         self._terminal_colors = look.terminal_colors
