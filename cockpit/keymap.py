@@ -93,7 +93,7 @@ def _key(name: str, written: str) -> str:
     *modifiers, base = written.lower().split("+") if written != "+" else [written]
     if set(modifiers) <= _MODIFIERS and (len(base) == 1 or base in _NAMES):
         return "+".join([*modifiers, base])
-    raise ValueError(f"{name} = {written!r}: no such key{_nearest(written.lower(), _NAMES)}")
+    raise ValueError(f"{name} = {written!r}: no such key{_nearest(base, [name for name in _NAMES if '+' not in name])}")
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

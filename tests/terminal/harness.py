@@ -21,7 +21,7 @@ import pyte
 
 from gpt import events as ev
 
-PATIENCE = 90.0
+PATIENCE = 40.0
 """Seconds to wait for anything: shared machines stall. A condition that holds is seen at once."""
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +45,7 @@ class Cockpit:
         self.modes_before = termios.tcgetattr(slave)
         self._slave = slave  # kept open, to look at its modes after the program has ended
         ours = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT)}
+        ours |= {"XDG_STATE_HOME": str(cwd / ".state"), "XDG_CONFIG_HOME": str(cwd / ".config")}
         inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cockpit", *arguments],

@@ -1,0 +1,44 @@
+"""Every action of the registry is pressed in the real program by some test. A new action needs a line here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from cockpit.actions import ACTIONS
+
+PRESSED_BY = {
+    "pause": "test_keys.py::test_space_pauses_and_continues",
+    "step": "test_keys.py::test_n_takes_one_step_while_paused",
+    "sample": "test_keys.py::test_s_continues_a_prompt_that_can_be_edited",
+    "checkpoint": "test_keys.py::test_c_saves_a_checkpoint",
+    "evaluate": "test_keys.py::test_e_evaluates",
+    "evaluate_whole": "test_keys.py::test_capital_e_evaluates_on_the_whole_validation_split",
+    "reload": "test_keys.py::test_r_shows_what_changed_in_the_profile_and_applies_what_can_change",
+    "cooldown": "test_keys.py::test_w_cools_down_and_ends_the_run",
+    "extend": "test_keys.py::test_plus_makes_the_run_longer",
+    "switch_pane": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
+    "panel_chart": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
+    "panel_instruments": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
+    "panel_time": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
+    "panel_sample": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
+    "panel_log": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
+    "panel_all": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
+    "jump": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
+    "scroll_back": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
+    "scroll_on": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
+    "theme": "test_panes.py::test_a_theme_from_the_palette_and_a_hidden_pane_are_there_the_next_time",
+    "help": "test_keys.py::test_question_mark_explains_the_keys",
+    "palette": "test_keys.py::test_ctrl_p_opens_the_palette_and_runs_an_action",
+    "quit": "test_keys.py::test_q_save_and_stop_leaves_a_checkpoint_and_a_report",
+}
+"""Id of an action → a test in this folder that presses its key in a pseudo-terminal."""
+
+
+def test_every_action_has_a_test_in_a_pseudo_terminal() -> None:
+    missing = [action.id for action in ACTIONS if action.id not in PRESSED_BY]
+    assert not missing, f"press them in a test in tests/terminal and name that in PRESSED_BY: {missing}"
+    for action, test in PRESSED_BY.items():
+        file, _, name = test.partition("::")
+        text = (Path(__file__).parent / file).read_text()
+        assert re.search(rf"^def {name}\(", text, re.MULTILINE), f"{action}: there is no {test}"
