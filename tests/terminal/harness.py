@@ -21,7 +21,7 @@ import pyte
 
 from gpt import events as ev
 
-PATIENCE = 40.0
+PATIENCE = 90.0
 """Seconds to wait for anything: shared machines stall. A condition that holds is seen at once."""
 
 ROOT = Path(__file__).resolve().parents[2]
