@@ -11,6 +11,7 @@ from textual.geometry import Region, Size
 from textual.screen import ModalScreen
 from textual.strip import Strip
 
+from cockpit.screens.modal import LeftOnce
 from cockpit.state import RunState
 from cockpit.widgets import ink
 from cockpit.widgets.rows import RowsWidget, row
@@ -34,7 +35,7 @@ def jump(app: CockpitApp) -> None:
     app.push_screen(JumpScreen(main.places_of_panes()), chosen)
 
 
-class JumpScreen(ModalScreen[str]):
+class JumpScreen(LeftOnce[str], ModalScreen[str]):
     """The letters, each on its pane; closes with the name of a pane, or None for any other key.
 
     Args:

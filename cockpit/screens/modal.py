@@ -7,8 +7,9 @@ from typing import ClassVar, TypeVar
 
 from rich.text import Text
 from textual.app import ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.containers import Vertical, VerticalScroll
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -39,7 +40,19 @@ def run_pieces(state: RunState) -> list[Piece]:
     return [(f" {state.state.upper()} ", state_style(state.state)), (f"  step {state.step:,}{total}", ink.DIM)]
 
 
-class Box(ModalScreen[Result]):
+class LeftOnce(Screen[Result]):
+    """A screen that closes once: a second key that came before it was gone closes nothing else."""
+
+    _left = False
+
+    def dismiss(self, result: Result | None = None) -> AwaitComplete:
+        if self._left:
+            return AwaitComplete.nothing()
+        self._left = True
+        return super().dismiss(result)
+
+
+class Box(LeftOnce[Result], ModalScreen[Result]):
     """A titled box in the middle of the screen. Escape closes it with None."""
 
     BINDINGS: ClassVar = [("escape", "close", "close")]

@@ -7,13 +7,12 @@ from typing import ClassVar, TypeVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
 from cockpit.actions import ACTIONS, bindings
 from cockpit.compositor import SpanCompositor
-from cockpit.screens.modal import run_pieces
+from cockpit.screens.modal import LeftOnce, run_pieces
 from cockpit.state import RunState
 from cockpit.widgets import ink
 from cockpit.widgets.notice import Notice
@@ -22,7 +21,7 @@ from cockpit.widgets.rows import Piece, RowsWidget, row, rule
 Result = TypeVar("Result")
 
 
-class View(Screen[Result]):
+class View(LeftOnce[Result]):
     """A screen of its own beside the main one, drawn in frames as that is. Escape or q closes it with None.
 
     Subclasses say what is in it (`body`) and draw their own widgets in `show_body`.
