@@ -153,17 +153,17 @@ ACTIONS: tuple[Action, ...] = (
         "settings", "l", "settings",
         "Every setting with its meaning, unit and range. Those that can change while the run goes on are changed here, "
         "with the effect shown first; and saved back to the profile's file.",
-        when=always, opens="cockpit.screens.settings:settings", footer_rank=7,
+        when=always, opens="cockpit.screens.settings:settings", steers=True, footer_rank=7,
     ),
     Action(
         "undo", "u", "undo", "Take back the newest change of settings, by making the opposite one.",
-        opens="cockpit.screens.apply:undo", in_footer=False,
+        opens="cockpit.screens.apply:undo", steers=True, in_footer=False,
     ),
     Action(
         "agenda", "a", "schedule",
         "Have something done at a step, or the run stopped at a step, a time or a loss. Lists what waits, and cancels "
         "it.",
-        opens="cockpit.screens.agenda:agenda", in_footer=False,
+        opens="cockpit.screens.agenda:agenda", steers=True, in_footer=False,
     ),
     Action(
         "rewind", "b", "back",
