@@ -11,6 +11,7 @@ from gpt import events as ev
 from gpt.config import Profile
 from gpt.data import Dataset
 from gpt.device import Device
+from gpt.earlier import compare_samples
 from gpt.evaluate import Evaluator
 from gpt.inbox import Inbox
 from gpt.rangetest import try_rates
@@ -53,10 +54,13 @@ class Beside:
             self.evaluate()
 
     def maybe_sample(self) -> None:
-        """Samples where the interval says so."""
+        """Samples where the interval says so, or before an evaluation."""
         run = self._run
-        drawn_before = run.step == run.record.first_step > 0  # by the sitting that saved this step
-        if run.due(run.profile.sample.interval) and not drawn_before:
+        if run.step == run.record.first_step > 0:
+            return  # drawn by the sitting that saved this step
+        if run.profile.sample.at_evaluation and run.due(run.profile.train.eval_interval):
+            self.sample(commands.Sample(every_prompt=True))
+        elif run.due(run.profile.sample.interval):
             self.sample(commands.Sample(), run.profile.sample.prompts)
 
     def evaluate(self, *, whole: bool = False) -> None:
@@ -76,8 +80,13 @@ class Beside:
         with run.doing("sampling", "sample"), run.ranks.whole(run.snapshot.model):
             drawn = run.ranks.is_first and draw_samples(
                 run.snapshot.model, run.data.tokenizer, run.device, run.profile.sample, command, prompts=prompts,
-                number=run.samples + 1, step=run.step, emit=run.emit, go_on=self._goes_on,
+                number=run.samples + 1, step=run.step, emit=run.emit, go_on=self._speaks_on,
             )  # fmt: skip
+            if drawn and command.against is not None:
+                drawn += compare_samples(
+                    run.record.saver.parent, run.snapshot, run.data.tokenizer, run.profile, command,
+                    number=run.samples + 1, drawn=drawn, emit=run.emit, go_on=self._speaks_on,
+                )  # fmt: skip
             run.samples += run.ranks.agree(drawn)
 
     def range_test(self, command: commands.RangeTest) -> None:
@@ -94,3 +103,7 @@ class Beside:
         """Asked while something is done; False where a Stop waits, which breaks it off."""
         self._run.reporter.tick()
         return not self._run.inbox.holds_stop
+
+    def _speaks_on(self) -> bool:
+        """Asked after each token of a sample; a StopSampling ends it as well."""
+        return self._goes_on() and not self._run.inbox.holds_stop_sampling

@@ -39,6 +39,15 @@ class Sample(Command, frozen=True, tag=True, kw_only=True):
     max_new_tokens: int | None = None
     seed: int | None = None
     """Of the first sample; the next ones have the numbers that follow."""
+    alternatives: int | None = None
+    every_prompt: bool = False
+    """Continue each of the profile's prompts instead, with the same seeds whenever it is asked for."""
+    against: int | None = None
+    """Step of an earlier checkpoint of this run, whose weights continue the same with the same seeds."""
+
+
+class StopSampling(Command, frozen=True, tag=True, kw_only=True):
+    """End the samples under way, and those asked for before this, as they are."""
 
 
 class Save(Command, frozen=True, tag=True, kw_only=True):
@@ -143,6 +152,6 @@ class Cancel(Command, frozen=True, tag=True, kw_only=True):
 
 
 AnyCommand = (
-    Pause | Continue | StepOnce | Sample | Save | Evaluate | SetConfig | Cooldown | Extend | Stop | Leave
-    | Rewind | RangeTest | BreakOff | At | StopWhen | Cancel
+    Pause | Continue | StepOnce | Sample | StopSampling | Save | Evaluate | SetConfig | Cooldown | Extend | Stop
+    | Leave | Rewind | RangeTest | BreakOff | At | StopWhen | Cancel
 )  # fmt: skip

@@ -228,6 +228,11 @@ class SampleConfig(Section, frozen=True, kw_only=True):
     """Texts to continue; each in turn where samples are drawn by themselves."""
     interval: StepsOrNone = 0
     """Steps between samples drawn by themselves; 0: only when asked."""
+    at_evaluation: bool = False
+    """Each prompt is continued before each evaluation too, with the same seeds every time, so that texts compare."""
+    alternatives: Annotated[int, Meta(ge=0, le=10)] = 0
+    """Likeliest tokens told beside each token of a sample, with their probabilities and the mean loss of the prompt;
+    0: nothing of that is measured. Costs one pass over prompt and text, once it is drawn."""
     temperature: NaturalFloat = 0.8
     """0: always the likeliest token."""
     top_k: TokensOrNone = 200

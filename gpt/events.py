@@ -211,7 +211,12 @@ class SampleStarted(Event, frozen=True, tag=True, kw_only=True):
     sample: int
     """Number of the sample within the run, from 1."""
     step: int
+    """Step of the weights that speak."""
     prompt: str
+    seed: int | None = None
+    """Of the generator it is drawn with."""
+    beside: int | None = None
+    """The sample by the present weights that this one, by those of an earlier checkpoint, is to be compared with."""
 
 
 class SampleText(Event, frozen=True, tag=True, kw_only=True):
@@ -267,6 +272,32 @@ class RangeTestDone(Event, frozen=True, tag=True, kw_only=True):
     diverged_at: float | None
     """The rate at which the loss diverged; None where it did not."""
     seconds: float
+
+
+class ScoredToken(msgspec.Struct, frozen=True, array_like=True):
+    """A token of a text, and what the model thought of it. Probabilities are the model's own, at temperature 1."""
+
+    text: str
+    """What it adds to the text; empty where it only begins a character."""
+    probability: float | None
+    """None for the first token, which nothing comes before."""
+    others: list[tuple[str, float]]
+    """The likeliest tokens in its place and their probabilities, the likeliest first, itself perhaps among them."""
+
+
+class SampleScored(Event, frozen=True, tag=True, kw_only=True):
+    """How likely the model found each token of a sample and of its prompt; told after SampleDone, where asked for."""
+
+    sample: int
+    step: int
+    prompt_loss: float | None
+    """Mean over the prompt's own tokens, the first one excepted, nats/token; None where there is no other."""
+    loss: float | None
+    """Mean over the continuation's tokens, nats/token."""
+    prompt_tokens: int
+    """How many of `tokens` are the prompt's."""
+    tokens: list[ScoredToken]
+    """At most gpt.likelihood.MOST_TOLD; the means are over all of them."""
 
 
 class Paused(Event, frozen=True, tag=True, kw_only=True):
@@ -354,6 +385,13 @@ class MemorySampled(Event, frozen=True, tag=True, kw_only=True):
     total: int | None = None
 
 
+class StateMeasured(Event, frozen=True, tag=True, kw_only=True):
+    """What the training state itself takes on the device, once the optimizer has made its own; bytes."""
+
+    weights: int
+    optimizer: int
+
+
 class TelemetrySampled(Event, frozen=True, tag=True, kw_only=True):
     """What the machine says of itself."""
 
@@ -414,9 +452,9 @@ class Failed(Event, frozen=True, tag=True, kw_only=True):
 AnyEvent = (
     RunStarted | Resumed | StateChanged | StepDone | SpikeDetected | NoiseScaleEstimated
     | EvalDone | CheckpointSaved | CheckpointFailed | SampleStarted
-    | SampleText | SampleDone | RangeTestStarted | RangeTestPoint | RangeTestDone | Paused | Continued | CommandReceived
+    | SampleText | SampleDone | SampleScored | RangeTestStarted | RangeTestPoint | RangeTestDone | Paused | Continued | CommandReceived
     | ConfigChanged | ConfigRefused
-    | CommandScheduled | CommandUnscheduled | LedgerUpdated | MemorySampled | TelemetrySampled | LogLine | Finished
+    | CommandScheduled | CommandUnscheduled | LedgerUpdated | MemorySampled | StateMeasured | TelemetrySampled | LogLine | Finished
     | Failed
 )  # fmt: skip
 

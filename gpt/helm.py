@@ -89,7 +89,9 @@ class Helm:
     def turn_down(self) -> None:
         """Answers what has come too late to be obeyed: the run is at its end."""
         for command in self._run.inbox.take():
-            if not isinstance(command, commands.Leave | commands.Stop):  # they have what they want
+            if not isinstance(
+                command, commands.Leave | commands.Stop | commands.StopSampling
+            ):  # they have what they want
                 name = type(command).__name__
                 self._run.reporter.log("warning", f"{name} came too late: the run has ended; resume it for more steps")
 
@@ -155,6 +157,8 @@ class Helm:
                     run.state("running", "one step")
             case commands.Sample():
                 run.beside.sample(command)
+            case commands.StopSampling():
+                pass  # what it was to end looked for it in the inbox
             case commands.Evaluate():
                 run.beside.evaluate(whole=command.whole)
             case commands.Save():

@@ -88,4 +88,12 @@ class Inbox:
     @property
     def holds_stop(self) -> bool:
         """True where a Stop waits: what is done beside training then is broken off for it."""
-        return any(isinstance(command, commands.Stop) for command in tuple(self._waiting))
+        return self._holds(commands.Stop)
+
+    @property
+    def holds_stop_sampling(self) -> bool:
+        """True where a StopSampling waits; whoever samples meanwhile has seen it once it is taken up."""
+        return self._holds(commands.StopSampling)
+
+    def _holds(self, kind: type[Command]) -> bool:
+        return any(isinstance(command, kind) for command in tuple(self._waiting))

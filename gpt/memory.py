@@ -221,6 +221,13 @@ def optimizer_bytes(profile: Profile, vocab_size: int) -> int:
     return MOMENTS[profile.optim.name] * matrices + MOMENTS["adamw"] * (weights - matrices)
 
 
+def sampling_bytes(model: ModelConfig, vocab_size: int, texts: int, *, dtype: str = "float32") -> int:
+    """What a second model takes that only speaks: its weights, keys and values of texts drawn side by side, logits."""
+    kept = 2 * model.n_layer * model.kv_heads * model.head_width * model.block_size
+    cache = ACTIVATION_BYTES[dtype] * kept * texts
+    return FLOAT32 * (parameter_count(model, vocab_size)[0] + texts * vocab_size) + cache
+
+
 def _matrices(model: ModelConfig) -> tuple[int, int]:
     """Numbers in a layer's matrices: attention's, the MLP's."""
     C, channels = model.n_embd, (model.n_head + 2 * model.kv_heads) * model.head_width

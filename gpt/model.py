@@ -11,6 +11,7 @@ Shapes: B sequences, T tokens, C width (n_embd), D width of a head, V rows of th
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import cast
 
 import msgspec
@@ -121,12 +122,24 @@ class GPT(nn.Module):
 
         Never drops out, whatever mode the model is in. Raises ValueError where the cache has no room.
         """
+        return self._head(self._embed_cached(ids, cache)[:, -1])
+
+    @torch.inference_mode()
+    def forward_cached_whole(self, ids: Tensor, cache: KVCache, rows: int) -> Iterator[Tensor]:
+        """As `forward_cached`, but of all positions: (B, ≤ rows, V) after (B, ≤ rows, V), so that the logits of a
+        large vocabulary never exist at once."""
+        x = self._embed_cached(ids, cache)
+        for first in range(0, x.shape[1], rows):
+            yield self._head(x[:, first : first + rows])
+
+    def _embed_cached(self, ids: Tensor, cache: KVCache) -> Tensor:
+        """(B, T) ids → (B, T, C) residual stream after the last layer."""
         positions = cache.positions(ids.shape[1])  # (T,), or (B, T) where sequences differ in length
         x, by = self._place(ids, positions)
         for layer, block in enumerate(self.transformer.h):
             x = cast(Block, block).forward_cached(x, by, cache, layer)
         cache.advance(ids.shape[1])
-        return self._head(x[:, -1])
+        return x
 
     def count_parameters(self, positions: bool = True) -> int:
         """Trainable numbers, the tied matrix once; without `positions` as nanoGPT prints it."""

@@ -111,6 +111,10 @@ class Reporter:
                 total=torch.cuda.get_device_properties(device).total_memory,
             ))  # fmt: skip
 
+    def state_measured(self, weights: int, optimizer: int) -> None:
+        """Says what the training state takes, bytes."""
+        self.emit(ev.StateMeasured(weights=weights, optimizer=optimizer))
+
     def maybe_measure_peak(self) -> None:
         """Measures the peak again where a step beat it: something else had the machine at the first measurement."""
         if self._peak_too_low and self.device:

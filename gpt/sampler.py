@@ -1,4 +1,7 @@
-"""Samples drawn beside training and told as events: each starts, its text comes in pieces, it is done."""
+"""Samples drawn beside training and told as events: each starts, its text comes in pieces, it is done.
+
+Where that is asked for, it is then told how likely the model found each token (gpt.likelihood).
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from gpt.device import Device
 from gpt.errors import DataError, ProfileError
 from gpt.events import Event, LogLine, SampleDone, SampleStarted, SampleText
 from gpt.generate import Continuation
+from gpt.likelihood import scored
 from gpt.model import GPT
 from gpt.stopping import StopFinder
 from gpt.strict import find_mistake
@@ -37,6 +41,7 @@ def draw_samples(
     step: int,
     emit: Callable[[Event], None],
     go_on: Callable[[], bool],
+    beside: int | None = None,
 ) -> int:
     """Continues prompts side by side, each `count` times and with a generator of its own; returns how many samples.
 
@@ -45,8 +50,10 @@ def draw_samples(
 
     Args:
         settings: what the command leaves open.
-        prompts: what to continue; None: the command's prompt, or the profile's first.
+        prompts: what to continue; None: the command's prompt, or the profile's first, or all of them if it says so.
         number: of the first sample.
+        step: of the model's weights.
+        beside: the sample that the first one is to be compared with; each next one with the next.
         go_on: asked after each token; False ends all samples early.
 
     A command out of range draws nothing and is answered with a warning, as is a model that cannot speak. Where memory
@@ -57,10 +64,13 @@ def draw_samples(
     except ProfileError as error:
         emit(LogLine(level="warning", text=f"no sample: {error}"))
         return 0
+    if prompts is None and command.every_prompt:
+        prompts = settings.prompts
     prompts = prompts or [settings.prompts[0] if command.prompt is None else command.prompt]
+    offset = 0 if command.seed is not None or command.every_prompt else number
     samples = [
-        _Sample(number + place, step, prompt, settings.seed + (place if command.seed is not None else number + place),
-                tokenizer, device, settings, emit)
+        _Sample(number + place, step, prompt, settings.seed + offset + place, tokenizer, device, settings, emit,
+                None if beside is None else beside + place)
         for place, prompt in enumerate(prompt for prompt in prompts for _ in range(settings.count))
     ]  # fmt: skip
     for first in range(0, len(samples), SIDE_BY_SIDE):
@@ -70,13 +80,17 @@ def draw_samples(
         _draw(model, tokenizer, device, settings, together, emit, go_on)
         for sample in together:
             sample.end()
+            if settings.alternatives and go_on():
+                _score(model, device, settings, sample, emit)
     return len(samples)
 
 
 def settled(settings: SampleConfig, command: Sample) -> SampleConfig:
     """The settings with what a command asks for. Raises ProfileError, one line, for what is out of range."""
     asked = {
-        key: value for key, value in msgspec.structs.asdict(command).items() if key != "prompt" and value is not None
+        key: value
+        for key, value in msgspec.structs.asdict(command).items()
+        if key in SampleConfig.__struct_fields__ and value is not None
     }
     if mistake := find_mistake({"sample": asked}, Profile):
         raise ProfileError(mistake.text)
@@ -126,18 +140,32 @@ def _draw_together(
             return
 
 
+def _score(
+    model: GPT, device: Device, settings: SampleConfig, sample: _Sample, emit: Callable[[Event], None]
+) -> None:  # fmt: skip
+    """Tells what the model found of a sample, or why it cannot."""
+    try:
+        with device.autocast():
+            sample.tell_likelihoods(model, settings.alternatives)
+        return
+    except (FloatingPointError, DataError, torch.OutOfMemoryError) as error:
+        why = str(error).partition("\n")[0]
+    device.release_memory()
+    emit(LogLine(level="warning", text=f"sample {sample.number} was not scored: {why}"))
+
+
 class _Sample:
     """One sample under way: its text so far, and how much of it has been sent."""
 
     def __init__(
         self, number: int, step: int, prompt: str, seed: int, tokenizer: Tokenizer, device: Device,
-        settings: SampleConfig, emit: Callable[[Event], None],
+        settings: SampleConfig, emit: Callable[[Event], None], beside: int | None,
     ) -> None:  # fmt: skip
-        self.number, self.prompt = number, prompt
+        self.number, self.prompt, self.seed = number, prompt, seed
         self.generator = torch.Generator(device.torch_device).manual_seed(seed)
         self.drawn: list[int] = []
         """Tokens that the prompt was continued with."""
-        self._tokenizer, self._step, self._emit = tokenizer, step, emit
+        self._tokenizer, self._step, self._emit, self._beside = tokenizer, step, emit, beside
         self._decoder, self._finder = StreamDecoder(tokenizer), StopFinder(settings.stop)
         self._text = self._waiting = ""
         self._ended = False
@@ -154,7 +182,9 @@ class _Sample:
 
     def start(self) -> None:
         """Says that it begins."""
-        self._emit(SampleStarted(sample=self.number, step=self._step, prompt=self.prompt))
+        self._emit(SampleStarted(
+            sample=self.number, step=self._step, prompt=self.prompt, seed=self.seed, beside=self._beside
+        ))  # fmt: skip
         self._start = self._sent = time.perf_counter()
 
     def take(self, token: int) -> None:
@@ -170,8 +200,22 @@ class _Sample:
         if self._ended:
             return
         self._ended = True
-        rest = self._waiting + self._finder.feed(self._decoder.flush()) + self._finder.flush()
+        self._text += self._waiting + self._finder.feed(self._decoder.flush()) + self._finder.flush()
         self._emit(SampleDone(
-            sample=self.number, step=self._step, prompt=self.prompt, text=self._text + rest, tokens=len(self.drawn),
+            sample=self.number, step=self._step, prompt=self.prompt, text=self._text, tokens=len(self.drawn),
             seconds=time.perf_counter() - self._start,
         ))  # fmt: skip
+
+    def tell_likelihoods(self, model: GPT, alternatives: int) -> None:
+        """Says how likely the model found each token of the prompt and of the text, as far as it was shown."""
+        decoder, length, shown = StreamDecoder(self._tokenizer), 0, 0
+        for token in self.drawn:  # a stop string ends the text before the tokens
+            length += len(decoder.feed(token))
+            if length > len(self._text):
+                break
+            shown += 1
+        given = len(self.ids) - len(self.drawn)
+        ids = self.ids[: given + shown]
+        event = scored(self.number, self._step, model, self._tokenizer, ids, given, alternatives)
+        if event:
+            self._emit(event)

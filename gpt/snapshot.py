@@ -106,6 +106,13 @@ class Snapshot:
         generators = {f"generator.{name}": state for name, state in self._generators.items()}
         return {"model": weights, "optimizer": moments | generators}
 
+    def state_bytes(self) -> tuple[int, int]:
+        """What the weights and the optimizer's own tensors take, of all ranks together."""
+        kept = [value for entries in self.optimizer.state.values() for value in entries.values()]
+        sizes = [sum(t.numel() * t.element_size() for t in tensors if isinstance(t, torch.Tensor))
+                 for tensors in (self.parameters.values(), kept)]  # fmt: skip
+        return sizes[0], sizes[1]
+
     def restore(self, path: Path, state: dict[str, Any]) -> None:
         """Puts a verified checkpoint's content in place. Raises CheckpointError where it does not fit."""
         self.put(checkpoint.load_tensors(path, "model"), checkpoint.load_tensors(path, "optimizer"), state, path)

@@ -201,6 +201,8 @@ class Trainer:
         snapshot.sequences += self.profile.sequences_per_step
         snapshot.capture_generators()
         self._report(result)
+        if self.step == self.record.first_step + 1:  # from here on the optimizer's state has its size
+            self.reporter.state_measured(*self.snapshot.state_bytes())
         self.reporter.tick()
         self.helm.count_step()
         return True

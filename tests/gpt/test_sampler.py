@@ -156,3 +156,32 @@ def test_out_of_memory_breaks_the_samples_off_and_nothing_else(
         "sample 1 broke off: no room", "sample 2 broke off: no room",
     ]  # fmt: skip
     assert texts(events) == {1: "", 2: ""}
+
+
+# -- what the model found of it ---------------------------------------------------------------------------------------
+
+
+def test_without_being_asked_nothing_is_scored_and_asking_changes_no_text(told: Callable[..., list[Any]]) -> None:
+    asked, plain = told(Sample(alternatives=3, count=2)), told(Sample(count=2))
+    assert texts(asked) == texts(plain)
+    assert not [event for event in plain if isinstance(event, ev.SampleScored)]
+    scores = [event for event in asked if isinstance(event, ev.SampleScored)]
+    assert [event.sample for event in scores] == [1, 2]
+    for event in scores:
+        assert "".join(t.text for t in event.tokens).startswith("1 + ") and len(event.tokens) == 4 + 24
+        assert asked.index(event) > next(i for i, e in enumerate(asked) if getattr(e, "text", None) is not None)
+
+
+def test_of_a_text_that_a_stop_string_ended_only_what_is_shown_is_scored(told: Callable[..., list[Any]]) -> None:
+    stop = texts(told())[1][10:13]
+    events = told(Sample(stop=stop, alternatives=1))
+    (score,) = [event for event in events if isinstance(event, ev.SampleScored)]
+    assert "".join(token.text for token in score.tokens[4:]) == texts(events)[1]
+
+
+def test_every_prompt_is_continued_with_the_same_seeds_whenever_it_is_asked_for(told: Callable[..., list[Any]]) -> None:
+    settings = msgspec.structs.replace(PLAIN, prompts=["a", "b"])
+    early, late = told(Sample(every_prompt=True), settings), told(Sample(every_prompt=True), settings, number=9)
+    assert [e.prompt for e in late if isinstance(e, ev.SampleStarted)] == ["a", "b"]
+    assert list(texts(early).values()) == list(texts(late).values())
+    assert [e.seed for e in early if isinstance(e, ev.SampleStarted)] == [1, 2]
