@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from textual.binding import Binding
 
 from cockpit.state import RunState
-from gpt.commands import Command, Continue, Evaluate, Pause, Save, StepOnce
+from gpt.commands import Command, Continue, Evaluate, Pause, Save, StepOnce, StopSampling
 
 
 def always(state: RunState) -> bool:
@@ -117,7 +117,26 @@ ACTIONS: tuple[Action, ...] = (
         "sample", "s", "sample",
         "Let the model continue a prompt that you can edit. Sampling has a random generator of its own: training goes "
         "on afterwards exactly as if nothing had been asked.",
-        opens="cockpit.screens.prompt:ask", footer_rank=3, steers=True,
+        opens="cockpit.screens.console:open_console", footer_rank=3, steers=True,
+    ),
+    Action(
+        "stop_sampling", "ctrl+g", "stop sampling",
+        "End the samples that are being drawn, and those that were asked for. Training goes on.",
+        command=lambda state: StopSampling(), said=lambda state: "sampling ends after this token", in_footer=False,
+        everywhere=True,
+    ),
+    Action(
+        "samples", "t", "samples",
+        "The same prompts through the run, side by side; how likely each token was, and what would have stood there.",
+        when=always, opens="cockpit.screens.samples:show_samples", in_footer=False,
+    ),
+    Action(
+        "memory", "i", "memory", "What holds memory, by estimate and as measured, and what would free most of it.",
+        when=always, opens="cockpit.screens.memory:show_memory", in_footer=False,
+    ),
+    Action(
+        "time", "T", "time", "Where the time went: over the run, over its last minutes, and through time.",
+        when=always, opens="cockpit.screens.time:show_time", in_footer=False,
     ),
     Action(
         "checkpoint", "c", "save", "Write a checkpoint at the next step boundary.",

@@ -101,8 +101,8 @@ class CockpitApp(App[QuitChoice]):
         self._message_until: float | None = None
         self.fork: Fork | None = None
         """The fork that its pilot has left the run for, if he has."""
-        self.prompt: str | None = None
-        """What the pilot had the model continue last."""
+        self.memory: dict[str, Any] = {}
+        """What views remember between two openings, by name."""
         self._loop_of_screen: asyncio.AbstractEventLoop | None = None
         self._leave_with: QuitChoice | None = None
         self.animation_level = "none"

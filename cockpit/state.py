@@ -14,9 +14,11 @@ import numpy as np
 from cockpit import rangetest
 from cockpit.abandoned import Stretch, left_behind
 from cockpit.format import saving_time
+from cockpit.gallery import Gallery
 from cockpit.pilotage import Pilotage, steered
 from cockpit.rangetest import RangeTestRecord
 from cockpit.series import Series
+from cockpit.timeline import Timeline
 from gpt import events as ev
 from gpt.events import Event
 from gpt.guard import describe
@@ -46,6 +48,8 @@ class SampleRecord(msgspec.Struct, frozen=True):
     prompt: str
     text: str = ""
     done: bool = False
+    beside: int | None = None
+    """The sample that this one, by an earlier checkpoint, is to be compared with."""
 
 
 class LogRecord(msgspec.Struct, frozen=True):
@@ -112,11 +116,17 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     ledger_at_start: dict[str, float] = msgspec.field(default_factory=dict)
     """The ledger at this session's first step: what came before it says nothing of the steps to come."""
     memory: ev.MemorySampled | None = None
+    measured: ev.StateMeasured | None = None
+    """What weights and optimizer take."""
     telemetry: ev.TelemetrySampled | None = None
     cpu_load: Series = msgspec.field(default_factory=Series)
     """Load of all cores, per cent, by Unix time."""
     samples: tuple[SampleRecord, ...] = ()
     """Oldest first; the last may still be growing."""
+    gallery: Gallery = msgspec.field(default_factory=Gallery)
+    """Samples by prompt, thinned where the run is long."""
+    timeline: Timeline = msgspec.field(default_factory=Timeline)
+    """Where the time went, through time."""
     log: tuple[LogRecord, ...] = ()
     markers: tuple[Marker, ...] = ()
     finished: ev.Finished | None = None
@@ -167,6 +177,8 @@ def reduce(state: RunState, event: Event) -> RunState:
     step = _REDUCERS.get(type(event))
     pilotage = steered(state.pilotage, event)
     state = _with(state, first_time=state.first_time or event.time, last_time=event.time, pilotage=pilotage)
+    if isinstance(event, _ABOUT_SAMPLES):
+        state = _with(state, gallery=state.gallery.take(event))
     return step(state, event) if step else state
 
 
@@ -178,6 +190,7 @@ def reduce_all(state: RunState, events: Iterable[Event]) -> RunState:
 
 
 _with = msgspec.structs.replace
+_ABOUT_SAMPLES = (ev.SampleStarted, ev.SampleDone, ev.SampleScored, ev.Resumed)
 
 
 def _run_started(state: RunState, event: ev.RunStarted) -> RunState:
@@ -286,7 +299,7 @@ def _checkpoint_failed(state: RunState, event: ev.CheckpointFailed) -> RunState:
 
 
 def _sample_started(state: RunState, event: ev.SampleStarted) -> RunState:
-    record = SampleRecord(event.sample, event.step, event.prompt)
+    record = SampleRecord(event.sample, event.step, event.prompt, beside=event.beside)
     others = tuple(s for s in state.samples if s.number != event.sample)  # drawn anew after a resume
     state = _with(state, samples=(*others, record)[-SAMPLES:])
     return _mark(state, event.step, "sample", f"sample {event.sample}")
@@ -300,7 +313,8 @@ def _sample_text(state: RunState, event: ev.SampleText) -> RunState:
 
 
 def _sample_done(state: RunState, event: ev.SampleDone) -> RunState:
-    record = SampleRecord(event.sample, event.step, event.prompt, event.text, True)
+    beside = next((s.beside for s in state.samples if s.number == event.sample), None)
+    record = SampleRecord(event.sample, event.step, event.prompt, event.text, True, beside)
     if all(sample.number != event.sample for sample in state.samples):  # its beginning is long forgotten
         return _with(state, samples=(*state.samples, record)[-SAMPLES:])
     return _with(state, samples=tuple(record if s.number == event.sample else s for s in state.samples))
@@ -341,11 +355,16 @@ def _unscheduled(state: RunState, event: ev.CommandUnscheduled) -> RunState:
 
 
 def _ledger_updated(state: RunState, event: ev.LedgerUpdated) -> RunState:
-    return _with(state, ledger=event.seconds, wall=event.wall, ledger_time=event.time)
+    timeline = state.timeline.take(event.seconds)
+    return _with(state, ledger=event.seconds, wall=event.wall, ledger_time=event.time, timeline=timeline)
 
 
 def _memory_sampled(state: RunState, event: ev.MemorySampled) -> RunState:
     return _with(state, memory=event)
+
+
+def _state_measured(state: RunState, event: ev.StateMeasured) -> RunState:
+    return _with(state, measured=event)
 
 
 def _telemetry_sampled(state: RunState, event: ev.TelemetrySampled) -> RunState:
@@ -386,6 +405,6 @@ _REDUCERS: dict[type, Callable[[RunState, Any], RunState]] = {
     ev.RangeTestStarted: rangetest.started, ev.RangeTestPoint: rangetest.point, ev.RangeTestDone: _range_test_done,
     ev.Paused: _paused, ev.Continued: _continued, ev.ConfigChanged: _config_changed,
     ev.ConfigRefused: _config_refused, ev.CommandScheduled: _scheduled, ev.CommandUnscheduled: _unscheduled,
-    ev.LedgerUpdated: _ledger_updated, ev.MemorySampled: _memory_sampled,
+    ev.LedgerUpdated: _ledger_updated, ev.MemorySampled: _memory_sampled, ev.StateMeasured: _state_measured,
     ev.TelemetrySampled: _telemetry_sampled, ev.LogLine: _log_line, ev.Finished: _finished, ev.Failed: _failed,
 }  # fmt: skip
