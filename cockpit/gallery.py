@@ -1,7 +1,7 @@
 """The samples of a run by prompt, so that one prompt's texts can be looked at through time. Bounded, and pure.
 
-What a screen holds of them is thinned as a run gets long: the first and the newest of a prompt stay, between them every
-other one goes, again and again, so that what is left is spread over the run.
+What a screen holds of them is thinned as a run gets long: the first and the newest of a prompt stay, and what is left
+between them is spread evenly over the run.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ PROMPTS = 64
 """Prompts that are remembered; the one unused for longest goes first."""
 TEXTS = 60
 """Samples of a prompt."""
+NEWEST = 20
+"""Of them those that no other pushes out."""
 SCORED = 48
 """Samples whose tokens are remembered one by one, the newest; of the others the losses stay."""
 
@@ -95,11 +97,12 @@ _replace = msgspec.structs.replace
 
 
 def _thinned(shots: tuple[Shot, ...]) -> tuple[Shot, ...]:
-    """At most TEXTS of them: where there are more, every other one of the older half's inside goes."""
+    """At most TEXTS of them: of more, one goes that stands closest between its neighbours; the newest all stay."""
     if len(shots) <= TEXTS:
         return shots
-    half = TEXTS // 2
-    return (*shots[0:half:2], *shots[half:])
+    inner = range(1, len(shots) - NEWEST)
+    place = min(inner, key=lambda i: shots[i + 1].step - shots[i - 1].step)
+    return (*shots[:place], *shots[place + 1 :])
 
 
 def _forgetful(by_prompt: dict[str, tuple[Shot, ...]]) -> dict[str, tuple[Shot, ...]]:

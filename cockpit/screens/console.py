@@ -92,6 +92,7 @@ class ConsoleView(View[None]):
         self._cockpit, self._memory = app, memory
         self._answers = Answers()
         self._answers.since, self._answers.scores = memory.since, memory.scores
+        self._answers.prompt = memory.sent[-1] if memory.sent else None
         self._profile = {field.key: app.settings.get(f"sample.{field.key}") for field in FIELDS}
         self._profile["seed"] = None  # left open, each sample has one of its own
         self._history = _history(app, memory)
@@ -186,7 +187,7 @@ class ConsoleView(View[None]):
             self._say(mistake, "warning")
         else:
             self._memory.since = _newest(self._cockpit.state)
-            self._answers.follow(self._memory.since)
+            self._answers.follow(self._memory.since, self._memory.prompt or "")
             if not self._memory.sent or self._memory.sent[-1] != command.prompt:
                 self._memory.sent = [*self._memory.sent, self._memory.prompt or ""][-HISTORY:]
             self._history = _history(self._cockpit, self._memory)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SPANS = (60.0, 300.0, 900.0, 3600.0)
 """Seconds that `the last minutes` can be."""
+LEAST = 0.05
+"""Share of a column of the strips from which on a phase has a cell in it."""
 NAME, SECONDS, SHARE = 9, 11, 8
 """Cells of a phase's name, of a duration, and of a share with its unit."""
 
@@ -145,6 +147,8 @@ def strip(state: RunState, title: str, start: float, end: float, width: int, hei
 def _stack(stretch: Mapping[str, float], height: int) -> list[Piece]:
     """Glyph and style of each cell of a column, from below; `train` lies at the bottom."""
     cells = [
-        (PHASES[phase][1], PHASES[phase][2]) for phase, count in shares(stretch, height).items() for _ in range(count)
+        (PHASES[phase][1], PHASES[phase][2])
+        for phase, count in shares(stretch, height, LEAST).items()
+        for _ in range(count)
     ]
     return cells or [("·", ink.RULE)] * height

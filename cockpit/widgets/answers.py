@@ -24,6 +24,8 @@ class Answers(RowsWidget):
         super().__init__()
         self.since: int | None = None
         """Samples up to this number are not shown; None: the newest alone is."""
+        self.prompt: str | None = None
+        """What is asked to be continued: what is drawn by itself meanwhile is left out. None: nothing was asked yet."""
         self.scores = True
         """Whether tokens have the colour of their probability, where that is known."""
         self._top: int | None = None  # first row shown; None: it is not scrolled
@@ -36,14 +38,17 @@ class Answers(RowsWidget):
         self._top = self._first + pages * max(1, self._page - 1)
         self.redraw()
 
-    def follow(self, since: int) -> None:
-        """Shows what comes after sample number `since`."""
-        self.since, self._top = since, None
+    def follow(self, since: int, prompt: str) -> None:
+        """Shows what comes after sample number `since` and continues a prompt."""
+        self.since, self.prompt, self._top = since, prompt, None
         self.redraw()
 
     def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
-        since = len(state.samples) and state.samples[-1].number - 1 if self.since is None else self.since
-        samples = [sample for sample in state.samples if sample.number > since]
+        since = self.since
+        if since is None:
+            since = state.samples[-1].number - 1 if state.samples else 0
+        asked = [sample for sample in state.samples if sample.number > since]
+        samples = [sample for sample in asked if self.prompt is None or sample.prompt == self.prompt]
         if not samples:
             return [rule(width), row(width, [(" enter samples; what is written comes here", ink.FAINT)])]
         shots = {s.number: s for shots in state.gallery.by_prompt.values() for s in shots}

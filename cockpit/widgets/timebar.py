@@ -56,14 +56,18 @@ def bar(seconds: Mapping[str, float], width: int) -> list[Piece]:
     ] or [("─" * width, ink.RULE)]
 
 
-def shares(seconds: Mapping[str, float], width: int) -> dict[str, int]:
-    """Cells of each phase; they add up to `width` (largest remainders), or to 0 where nothing has been measured."""
+def shares(seconds: Mapping[str, float], width: int, least: float = 0.005) -> dict[str, int]:
+    """Cells of each phase; they add up to `width` (largest remainders), or to 0 where nothing has been measured.
+
+    Args:
+        least: share from which on a phase gets a cell, however narrow it is.
+    """
     total = sum(seconds.get(phase, 0.0) for phase in PHASES)
     if total <= 0:
         return {}
     exact = np.array([seconds.get(phase, 0.0) / total * width for phase in PHASES])
     cells = np.floor(exact).astype(int)
-    cells[(cells == 0) & (exact >= 0.005 * width)] = 1
+    cells[(cells == 0) & (exact >= least * width)] = 1
     while cells.sum() < width:
         cells[np.argmax(exact - cells)] += 1
     while cells.sum() > width:
