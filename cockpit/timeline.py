@@ -39,6 +39,7 @@ class Timeline(msgspec.Struct, frozen=True):
     """Seconds between two of them at least."""
     fine: tuple[Reading, ...] = ()
     """Of its last minutes."""
+    newest: Reading | None = None
 
     def take(self, seconds: Mapping[str, float]) -> Timeline:
         """The timeline after one more reading."""
@@ -57,11 +58,11 @@ class Timeline(msgspec.Struct, frozen=True):
                 fine = (*fine[: FINE // 2 : 2], *fine[FINE // 2 :])
             while fine[0].wall < now.wall - RECENT_SECONDS:
                 fine = fine[1:]
-        return Timeline(coarse, spacing, fine)
+        return Timeline(coarse, spacing, fine, now)
 
     def _is_behind(self, now: Reading) -> bool:
         """Whether the clock was set back: another sitting began without what the one before had counted."""
-        return bool(self.fine and self.fine[-1].wall > now.wall)
+        return self.newest is not None and self.newest.wall > now.wall
 
     def since(self, seconds: float, ledger: Mapping[str, float]) -> dict[str, float]:
         """Seconds by phase of the last `seconds` of a run whose clock says `ledger`; less where it is younger."""
@@ -72,6 +73,8 @@ class Timeline(msgspec.Struct, frozen=True):
     def columns(self, start: float, end: float, count: int) -> list[dict[str, float]]:
         """Seconds by phase in each of `count` stretches between two moments of the run, seconds since its beginning."""
         readings = self.fine if self.fine and self.fine[0].wall <= start else self.coarse
+        if self.newest and readings:
+            readings = (*readings, self.newest)
         edges = [start + (end - start) * n / count for n in range(count + 1)]
         at = [_at(readings, edge) for edge in edges]
         return [

@@ -15,11 +15,11 @@ from cockpit.widgets.panes import wrap
 from cockpit.widgets.rows import Piece, row, width_of
 
 CHANCES: tuple[tuple[float, str, Style], ...] = (
-    (0.5, "≥ 50 %", ink.GOOD),
-    (0.2, "≥ 20 %", ink.TEXT),
-    (0.05, "≥ 5 %", ink.WARNING),
-    (0.01, "≥ 1 %", ink.WARNING + Style(underline=True)),
-    (0.0, "< 1 %", ink.CRITICAL + Style(underline=True)),
+    (0.5, "≥ 50 %", ink.HEAT[5]),
+    (0.2, "≥ 20 %", ink.HEAT[4]),
+    (0.05, "≥ 5 %", ink.HEAT[2]),
+    (0.01, "≥ 1 %", ink.HEAT[1] + Style(underline=True)),
+    (0.0, "< 1 %", ink.HEAT[0] + Style(underline=True, bold=True)),
 )
 """Least probability of a class, how it is named, its style. What is unlikely is underlined too, colour or none."""
 
