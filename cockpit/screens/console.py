@@ -150,6 +150,9 @@ class ConsoleView(View[None]):
         editor.load_text(clean(shown))
         editor.move_cursor(editor.document.end)
 
+    def on_prompt_editor_paged(self, event: PromptEditor.Paged) -> None:
+        self.action_scroll(event.by)
+
     def action_beside(self) -> None:
         """Names the next older checkpoint to compare with, and after the oldest none."""
         steps = [str(step) for step in checkpoints(self._cockpit.link.run_dir)]

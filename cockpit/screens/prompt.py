@@ -28,6 +28,13 @@ class PromptEditor(TextArea):
             super().__init__()
             self.by = by
 
+    class Paged(Message):
+        """What stands below is to be scrolled by a page: a prompt is short."""
+
+        def __init__(self, by: int) -> None:
+            super().__init__()
+            self.by = by
+
     async def _on_key(self, event: events.Key) -> None:
         if event.key == "enter":
             event.stop()
@@ -55,6 +62,12 @@ class PromptEditor(TextArea):
             self.post_message(self.Turned(1))
         else:
             super().action_cursor_down(select)
+
+    def action_cursor_page_up(self) -> None:
+        self.post_message(self.Paged(-1))
+
+    def action_cursor_page_down(self) -> None:
+        self.post_message(self.Paged(1))
 
     async def _on_paste(self, event: events.Paste) -> None:
         event.text = clean(event.text)

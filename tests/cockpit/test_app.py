@@ -82,31 +82,11 @@ async def test_a_key_press_is_answered_at_once() -> None:
     assert "saving a checkpoint at the next step boundary" in await press(still_app(FakeLink(story())), "c")
 
 
-async def test_s_opens_the_first_prompt_of_the_profile_and_enter_sends_it() -> None:
-    link = FakeLink(story())
-    shown = await press(still_app(link), "s")
-    assert "def main(" in shown and "temperature 0.8" in shown
-    assert await sent_by("s", "enter") == [do.Sample(prompt="def main(")]
-
-
-async def test_edited_prompt_is_sent_and_offered_again() -> None:
-    link = FakeLink(story())
-    await press(still_app(link), "s", "x", "ctrl+j", "y", "enter", "s", "enter")
-    assert link.sent == [do.Sample(prompt="def main(x\ny")] * 2
-
-
-async def test_escape_closes_the_prompt_and_sends_nothing() -> None:
-    link = FakeLink(story())
-    shown = await press(still_app(link), "s", "escape")
-    assert "Continue this" not in shown
-    assert link.sent == []
-
-
 async def test_an_open_box_says_what_the_run_does_meanwhile() -> None:
     link = FakeLink(story())
     app = still_app(link)
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press("s")
+        await pilot.press("w")
         await pilot.pause()
         link.deliver(ev.StateChanged(state="evaluating", step=1))
         app._numbers_drawn = -10.0
@@ -123,10 +103,6 @@ async def test_leaving_a_paused_run_to_itself_lets_it_go_on() -> None:
 
 async def test_a_second_ctrl_c_saves_and_stops() -> None:
     assert await sent_by("ctrl+c", "ctrl+c") == [do.Stop(save=True)]
-
-
-async def test_keys_typed_into_the_prompt_do_nothing_else() -> None:
-    assert await sent_by("s", *"cen q", "escape") == []
 
 
 async def test_r_shows_what_changes_and_what_is_refused_and_enter_sends_all_of_it() -> None:
