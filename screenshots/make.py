@@ -128,6 +128,9 @@ async def make(run_dir: Path, folder: Path) -> list[Path]:
     if streaming := up_to_sample(events):
         pictures["sampling"] = await picture(streaming, profile, at)
     pictures["prompt"] = await picture(live, profile, at, "s")
+    pictures["samples"] = await picture(live, profile, at, "t")
+    pictures["memory"] = await picture(live, profile, at, "i")
+    pictures["time"] = await picture(live, profile, at, "T")
     pictures["reload"] = await picture(live, profile, at, "r", fresh=lambda: other)
     pictures["help"] = await picture(live, profile, at, "question_mark")
     pictures["quit"] = await picture(live, profile, at, "q")

@@ -47,9 +47,9 @@ def test_picture_of_a_state(snap_compare: Pictures, events: Callable[[], list[ev
     assert snap_compare(still_app(FakeLink(events())), terminal_size=(80, 24))
 
 
-@pytest.mark.parametrize("key", ["s", "r", "q", "question_mark", "w"])
+@pytest.mark.parametrize("key", ["s", "r", "q", "question_mark", "w", "t", "i", "T"])
 def test_picture_of_what_opens_on_top(snap_compare: Pictures, key: str) -> None:
-    """Prompt, reload, quit, help, cooldown."""
+    """Console, reload, quit, help, cooldown, samples, memory, time."""
     fresh = replace(demo_profile(), {"optim.learning_rate": 2e-4, "model.n_layer": 16})
     assert snap_compare(still_app(FakeLink(story()), lambda: fresh), terminal_size=(120, 35), press=[key])
 

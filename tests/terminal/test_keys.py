@@ -59,6 +59,56 @@ def test_s_continues_a_prompt_that_can_be_edited(cockpit: Cockpit) -> None:
     cockpit.wait_for("sample", "1 + 2 =")
 
 
+def test_the_console_compares_with_a_checkpoint_and_ctrl_g_stops_what_is_drawn(start: Start) -> None:
+    cockpit = start("sums.toml", "--set", "sample.max_new_tokens=900000")
+    cockpit.wait_event(ev.StepDone, step=1)
+    cockpit.press("c")
+    step = cockpit.wait_event(ev.CheckpointSaved).step
+    cockpit.press("s")
+    cockpit.wait_for("beside step")
+    cockpit.press("\x02")
+    cockpit.wait_for(f"beside step {step}")
+    cockpit.press("\r")
+    cockpit.wait_event(ev.SampleText, sample=1)
+    cockpit.wait_for("writing")
+    cockpit.press("\x07")
+    assert cockpit.wait_event(ev.SampleDone, sample=1).tokens < 900_000
+    beside = cockpit.wait_event(ev.SampleStarted, beside=1)
+    assert (beside.step, beside.prompt) == (step, "1 + ")
+    assert cockpit.wait_event(ev.SampleDone, sample=2).tokens == 1
+    cockpit.wait_for("writing", gone=True)
+    cockpit.press("\x1b")
+    cockpit.wait_for("ms/iter")
+
+
+def test_t_shows_the_samples_of_the_run_and_their_tokens(cockpit: Cockpit) -> None:
+    cockpit.press("t")
+    cockpit.wait_for("nothing has been sampled yet")
+    cockpit.press("p")
+    cockpit.wait_event(ev.ConfigChanged, key="sample.alternatives")
+    cockpit.press("s")
+    cockpit.wait_event(ev.SampleScored)
+    cockpit.wait_for("prompt 1 of 1", "1 + ", "perplexity")
+    cockpit.press("\r")
+    cockpit.wait_for("token 5 of", "likeliest")
+    cockpit.press("a")
+    assert cockpit.wait_event(ev.ConfigChanged, key="sample.at_evaluation").new == "true"
+    cockpit.wait_for("sampled at each evaluation")
+
+
+def test_i_shows_what_holds_memory_and_capital_t_where_the_time_went(cockpit: Cockpit) -> None:
+    cockpit.wait_event(ev.StateMeasured)
+    cockpit.wait_event(ev.TelemetrySampled)
+    cockpit.press("i")
+    cockpit.wait_for("estimate", "process", "weights", "what would free most", "activation_checkpointing")
+    cockpit.press("\x1b")
+    cockpit.wait_for("ms/iter")
+    cockpit.press("T")
+    cockpit.wait_for("whole run", "goodput", "0:00:00")
+    cockpit.press("q")
+    cockpit.wait_for("ms/iter")
+
+
 def test_c_saves_a_checkpoint(cockpit: Cockpit) -> None:
     cockpit.press("c")
     saved = cockpit.wait_event(ev.CheckpointSaved, reason="asked")
