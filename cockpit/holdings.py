@@ -9,7 +9,7 @@ from typing import Any
 from cockpit.state import RunState
 from gpt.config import Profile, as_toml, replace
 from gpt.errors import ProfileError
-from gpt.memory import MARGIN, Memory, estimate, largest_micro_batch
+from gpt.memory import ACTIVATION_BYTES, MARGIN, Memory, estimate, largest_micro_batch
 
 CHUNK_TOKENS = 1024
 """What is proposed for train.loss_chunk."""
@@ -47,13 +47,13 @@ class Holdings:
 
 
 def holdings(profile: Profile, state: RunState) -> Holdings | None:
-    """The estimate for a run under way; None before it has begun.
+    """The estimate for a run under way; None before it has begun, or in an unknown precision.
 
     Args:
         profile: with the settings in force.
     """
     started = state.started
-    if started is None:
+    if started is None or started.dtype not in ACTIVATION_BYTES:
         return None
     profile = _settled(profile, started.micro_batch_size, started.grad_accum_steps)
     vocab_size, dtype, device_type = started.vocab_size, started.dtype, started.device_type

@@ -82,7 +82,7 @@ class Body(RowsWidget):
             self._known = key, holdings(self.profile, state)
         found = self._known[1]
         if found is None:
-            return [row(width, [(" the model is not built yet", ink.FAINT)])]
+            return [row(width, [(" nothing is known of the model yet", ink.FAINT)])]
         lines = [row(width, []), *bars(measured(state, found), width), row(width, [])]
         lines += parts(state, found, width)
         room = height - len(lines) - 2

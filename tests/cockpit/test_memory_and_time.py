@@ -97,6 +97,7 @@ def test_rows_fit_any_size(size: tuple[int, int]) -> None:
     body.profile = LARGE
     for strips in (body.rows(on_gpu(), width, height), ledger.rows(clocked(), width, height)):
         assert strips and all(strip.cell_length == width for strip in strips)
+    assert "nothing is known" in text(body.rows(RunState(), 80, height))
     assert text(ledger.rows(RunState(), width, height)).strip().startswith("nothing has")
 
 

@@ -67,13 +67,18 @@ async def test_no_widget_lets_control_characters_through() -> None:
         *story(300), run_started(run=EVIL, device=EVIL, dtype=EVIL),
         ev.StateChanged(time=at, state="running", detail=EVIL),
         ev.SampleStarted(time=at, sample=9, step=300, prompt=EVIL), ev.SampleText(time=at, sample=9, text=EVIL * 3),
+        ev.SampleDone(time=at, sample=9, step=300, prompt=EVIL, text=EVIL * 3, tokens=3, seconds=0.1),
+        ev.SampleScored(
+            time=at, sample=9, step=300, prompt_loss=1.0, loss=1.0, prompt_tokens=1,
+            tokens=[ev.ScoredToken(EVIL, None, []), ev.ScoredToken(EVIL, 0.5, [(EVIL, 0.5)])],
+        ),
         ev.LogLine(time=at, level="error", text=EVIL), ev.LogLine(time=at, level="info", text=EVIL, source="console"),
         ev.CheckpointFailed(time=at, step=300, error=EVIL), ev.Failed(time=at, step=300, phase=EVIL, error=EVIL),
     ]  # fmt: skip
     link = FakeLink(events, profile)
     link.run = EVIL
     fresh = replace(profile, {"name": "other" + EVIL, "data.name": "python-stdlib"})
-    for keys in ((), ("s",), ("r",)):
+    for keys in ((), ("s",), ("r",), ("t",), ("t", "enter"), ("i",)):
         link.deliver(*events)
         app = still_app(link, lambda: fresh)
         async with app.run_test(size=(120, 35)) as pilot:
