@@ -13,6 +13,8 @@ from cockpit.widgets.rows import Piece, RowsWidget, columns, row, rule
 from cockpit.widgets.tokens import head, layout, legend
 
 GAP = 3
+LONGEST = 20_000
+"""Characters that are laid out of a text that is being written: its end is what shows."""
 
 
 class Answers(RowsWidget):
@@ -75,7 +77,7 @@ class Answers(RowsWidget):
         """Head and lines of a sample, done or not."""
         if shot is None or not sample.done:
             about = [(f"  step {sample.step:,}", ink.TEXT), (f"  sample {sample.number}  ", ink.FAINT)]
-            written = [(clean(sample.prompt), ink.DIM), (clean(sample.text), ink.TEXT), ("▌", ink.TRAIN)]
+            written = [(clean(sample.prompt), ink.DIM), (clean(sample.text[-LONGEST:]), ink.TEXT), ("▌", ink.TRAIN)]
             return [about, [("  writing", ink.TRAIN)], *wrap(written, width)]
         key = (sample.number, width, self.scores, bool(shot.scored))
         if key not in self._laid:

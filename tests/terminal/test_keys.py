@@ -70,13 +70,13 @@ def test_the_console_compares_with_a_checkpoint_and_ctrl_g_stops_what_is_drawn(s
     cockpit.wait_for(f"beside step {step}")
     cockpit.press("\r")
     cockpit.wait_event(ev.SampleText, sample=1)
-    cockpit.wait_for("writing")
+    cockpit.wait_for("▌")
     cockpit.press("\x07")
     assert cockpit.wait_event(ev.SampleDone, sample=1).tokens < 900_000
     beside = cockpit.wait_event(ev.SampleStarted, beside=1)
     assert (beside.step, beside.prompt) == (step, "1 + ")
     assert cockpit.wait_event(ev.SampleDone, sample=2).tokens == 1
-    cockpit.wait_for("writing", gone=True)
+    cockpit.wait_for("▌", gone=True)
     cockpit.press("\x1b")
     cockpit.wait_for("ms/iter")
 
