@@ -13,7 +13,7 @@ POINTS = 2_000
 """Kept of each stretch at most, so that a run that goes back often stays flat in memory."""
 
 
-class Stretch(msgspec.Struct, frozen=True, eq=False):
+class Abandoned(msgspec.Struct, frozen=True, eq=False):
     """Steps that were taken, and then left for another way."""
 
     start: int
@@ -29,20 +29,26 @@ class Stretch(msgspec.Struct, frozen=True, eq=False):
 
 
 def left_behind(
-    stretches: tuple[Stretch, ...], loss: Series, val_loss: Series, step: int
-) -> tuple[Stretch, ...]:  # fmt: skip
+    stretches: tuple[Abandoned, ...], loss: Series, val_loss: Series, step: int
+) -> tuple[Abandoned, ...]:  # fmt: skip
     """The abandoned stretches of a run that goes back to `step` now; without any point after it, they stay as they are.
 
     Args:
         loss, val_loss: the curves as they were until now.
     """
-    after = loss.x > step
-    if not after.any():
+    x, y = _after(loss, step)
+    if not len(x):
         return stretches
-    x, y = thinned(loss.x[after], loss.y[after], POINTS)
-    late = val_loss.x > step
-    val_x, val_y = thinned(val_loss.x[late], val_loss.y[late], POINTS)
-    return (*stretches, Stretch(step, int(x[-1]), x, y, val_x, val_y))[-STRETCHES:]
+    val_x, val_y = _after(val_loss, step)
+    return (*stretches, Abandoned(step, int(x[-1]), x, y, val_x, val_y))[-STRETCHES:]
+
+
+def _after(curve: Series, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """The points after a step, those of buckets as their least and greatest value, thinned."""
+    points = curve.points(step + 1, least=POINTS)
+    single = np.array_equal(points.low, points.high, equal_nan=True)
+    x = points.x if single else np.repeat(points.x, 2)
+    return thinned(x, points.high if single else np.stack([points.low, points.high], axis=1).ravel(), POINTS)
 
 
 def thinned(x: np.ndarray, y: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:

@@ -32,6 +32,7 @@ from cockpit.screens.palette import open_palette
 from cockpit.screens.quit import QuitChoice, QuitScreen
 from cockpit.screens.view import View
 from cockpit.state import RunState, reduce, spike_text
+from cockpit.stretch import Stretch
 from cockpit.widgets.filters import Ascii, Plain, draws_unicode
 from cockpit.widgets.notice import Notice
 from cockpit.widgets.themes import DARK, LOOKS, Look
@@ -244,7 +245,7 @@ class CockpitApp(App[QuitChoice]):
         box.show_run(self.state)
         return True
 
-    def _notice(self, event: ev.Event) -> None:
+    def _notice(self, event: ev.Event | Stretch) -> None:
         """Says what a command led to, and keeps the settings up to date."""
         match event:
             case ev.RunStarted():  # what an earlier sitting changed is in the link's profile already

@@ -21,15 +21,17 @@ import msgspec
 import tomli
 
 from cockpit.sanitize import shown
+from cockpit.stretch import Stretch, packed
 from gpt import durable
 from gpt.errors import RunError
-from gpt.events import AnyEvent, Origin, decode
+from gpt.events import AnyEvent, Origin, decode, decode_lines
 
 DEFAULT_RUNS_DIR = Path("runs")
 MAX_NAME_BYTES = 100
 """Longest name of a run; leaves room for a file beside it on every file system."""
 
 _LOCK_PATIENCE = 0.3  # seconds; a listing that looks whether a run is locked holds the lock for microseconds
+_BLOCK = 2**17  # what is decoded at once still lies in the processor's cache when its columns are made
 _OWN_FILES = ("run.json", "profile.toml", "events.jsonl", "console.log", "lock", "control.sock")
 _OWN_FOLDERS = ("checkpoints", "tensorboard", "wandb")
 
@@ -194,6 +196,33 @@ class Run:
                     yield decode(line)
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                     self.skipped_lines += 1
+
+    def read_stretches(self) -> Iterator[AnyEvent | Stretch]:
+        """What `read_events` gives, steps in stretches: ten times as fast to reduce, and little of it in memory."""
+        self.skipped_lines = 0
+        try:
+            file = self.events_path.open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            torn = b""
+            while block := file.read(_BLOCK):
+                whole, newline, torn = (torn + block).rpartition(b"\n")
+                yield from packed(self._decoded(whole + newline))
+
+    def _decoded(self, lines: bytes) -> list[AnyEvent]:
+        """The events of whole lines; what is not an event is skipped and counted."""
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            events = decode_lines(lines)
+            if len(events) == lines.count(b"\n"):
+                return events
+        events = []
+        for line in lines.splitlines():
+            try:
+                events.append(decode(line))
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                self.skipped_lines += 1
+        return events
 
     def checkpoint_time(self) -> float | None:
         """Unix time of the newest checkpoint, or None where there is none."""

@@ -11,13 +11,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from cockpit import rangetest
-from cockpit.abandoned import Stretch, left_behind
+from cockpit import meters, rangetest
+from cockpit.abandoned import Abandoned, left_behind
 from cockpit.format import saving_time
 from cockpit.gallery import Gallery
+from cockpit.meters import Meters
 from cockpit.pilotage import Pilotage, steered
 from cockpit.rangetest import RangeTestRecord
 from cockpit.series import Series
+from cockpit.smoothing import DECAYS, USUAL, smoothed
+from cockpit.stretch import Stretch, packed
 from cockpit.timeline import Timeline
 from gpt import events as ev
 from gpt.events import Event
@@ -25,7 +28,7 @@ from gpt.guard import describe
 
 LOG_LINES = 1000
 SAMPLES = 50
-SMOOTHING = 0.98
+SMOOTHING = DECAYS[USUAL]
 """Decay of the smoothed loss (an exponential mean) per step, once the run is long enough."""
 
 FINAL_STATES = ("finished", "stopped", "failed")
@@ -89,6 +92,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     ms: Series = msgspec.field(default_factory=Series)
     tokens_per_s: Series = msgspec.field(default_factory=Series)
     mfu: Series = msgspec.field(default_factory=Series)
+    meters: Meters = msgspec.field(default_factory=Meters)
 
     spike: ev.SpikeDetected | None = None
     """The newest step that was not finite, or far above those before it."""
@@ -98,7 +102,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     noise_tokens: Series = msgspec.field(default_factory=Series)
     """Critical batch size, tokens, by step."""
 
-    abandoned: tuple[Stretch, ...] = ()
+    abandoned: tuple[Abandoned, ...] = ()
     """What the run went back from, oldest first."""
     range_test: RangeTestRecord | None = None
 
@@ -172,19 +176,21 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
         return max(0, self.max_steps - self.step) * median / 1e3 * overhead
 
 
-def reduce(state: RunState, event: Event) -> RunState:
-    """The state after one more event. Pure: `state` stays as it was; unknown events change only the clock."""
+def reduce(state: RunState, event: Event | Stretch) -> RunState:
+    """The state after one more event, or a stretch of them. Pure: `state` stays as it was; unknown events change only
+    the clock."""
     step = _REDUCERS.get(type(event))
-    pilotage = steered(state.pilotage, event)
-    state = _with(state, first_time=state.first_time or event.time, last_time=event.time, pilotage=pilotage)
+    first = event.first_time if isinstance(event, Stretch) else event.time
+    pilotage = state.pilotage if isinstance(event, Stretch) else steered(state.pilotage, event)
+    state = _with(state, first_time=state.first_time or first, last_time=event.time, pilotage=pilotage)
     if isinstance(event, _ABOUT_SAMPLES):
         state = _with(state, gallery=state.gallery.take(event))
     return step(state, event) if step else state
 
 
-def reduce_all(state: RunState, events: Iterable[Event]) -> RunState:
-    """The state after many events, in order."""
-    for event in events:
+def reduce_all(state: RunState, events: Iterable[Event | Stretch]) -> RunState:
+    """The state after many events, in order; the same as by `reduce` one by one, only sooner."""
+    for event in packed(events):
         state = reduce(state, event)
     return state
 
@@ -198,6 +204,7 @@ def _run_started(state: RunState, event: ev.RunStarted) -> RunState:
         state, started=event, max_steps=event.max_steps, step=event.step, start_step=event.step,
         finished=None, failed=None,
         tokens=state.tokens if event.step == state.step else event.step * event.tokens_per_step,
+        meters=meters.sat_down(state.meters, event.time),
     )  # fmt: skip
 
 
@@ -215,7 +222,7 @@ def _resumed(state: RunState, event: ev.Resumed) -> RunState:
         abandoned=abandoned, last=None, loss=state.loss.until(step), smoothed_loss=state.smoothed_loss.until(step),
         train_eval_loss=state.train_eval_loss.until(step), val_loss=val_loss, lr=state.lr.until(step),
         grad_norm=state.grad_norm.until(step), ms=state.ms.until(step), mfu=state.mfu.until(step),
-        tokens_per_s=state.tokens_per_s.until(step),
+        tokens_per_s=state.tokens_per_s.until(step), meters=state.meters.until(step),
         spike=state.spike if state.spike and state.spike.step <= step else None, spikes=state.spikes.until(step),
         noise=state.noise if state.noise and state.noise.step <= step else None,
         noise_tokens=state.noise_tokens.until(step),
@@ -243,16 +250,44 @@ def _step_done(state: RunState, event: ev.StepDone) -> RunState:
         lr=state.lr.append(event.step, event.lr), grad_norm=state.grad_norm.append(event.step, event.grad_norm),
         ms=state.ms.append(event.step, event.ms), mfu=state.mfu.append(event.step, event.mfu),
         tokens_per_s=state.tokens_per_s.append(event.step, event.tokens_per_s),
+        meters=meters.step_done(state.meters, event),
     )  # fmt: skip
 
 
-def _smooth(state: RunState, event: ev.StepDone) -> float | None:
-    """Exponential mean that starts at the first loss and has a short memory at first, when the loss falls fast."""
-    previous = state.smoothed_loss.last
-    if event.loss is None or previous is None:
-        return event.loss if event.loss is not None else previous
-    decay = min(SMOOTHING, 1 - 4 / (len(state.smoothed_loss) + 4))  # remembers at most a quarter of the run
-    return decay * previous + (1 - decay) * event.loss
+def _stretch_done(state: RunState, stretch: Stretch) -> RunState:
+    """What its events do one by one, at once."""
+    steps, losses, lr, grad_norm, ms, mfu, tokens_per_s = stretch.columns[:7]
+    ledger, ledger_time, wall, at_start = state.ledger, state.ledger_time, state.wall, state.ledger_at_start
+    memory, telemetry, cpu_load, timeline = state.memory, state.telemetry, [], state.timeline
+    firsts = np.flatnonzero(steps == state.start_step + 1).tolist()
+    for before, event in stretch.beside:
+        while firsts and firsts[0] < before:
+            firsts, at_start = firsts[1:], ledger
+        if isinstance(event, ev.LedgerUpdated):
+            ledger, ledger_time, wall = event.seconds, event.time, event.wall
+            timeline = timeline.take(event.seconds)
+        elif isinstance(event, ev.MemorySampled):
+            memory = event
+        else:
+            telemetry = event
+            cpu_load.append((event.time, event.cpu_percent))
+    smooth = smoothed(losses.tolist(), state.smoothed_loss.last, len(state.smoothed_loss), SMOOTHING)
+    return _with(
+        state, last=stretch.last, step=stretch.last.step,
+        tokens=stretch.last.tokens, loss=state.loss.extend(steps, losses),
+        smoothed_loss=state.smoothed_loss.extend(steps, smooth),
+        lr=state.lr.extend(steps, lr), grad_norm=state.grad_norm.extend(steps, grad_norm),
+        ms=state.ms.extend(steps, ms), mfu=state.mfu.extend(steps, mfu),
+        tokens_per_s=state.tokens_per_s.extend(steps, tokens_per_s),
+        meters=meters.stretch_done(state.meters, stretch, state.step),
+        ledger=ledger, ledger_time=ledger_time, wall=wall, ledger_at_start=ledger if firsts else at_start,
+        memory=memory, telemetry=telemetry, timeline=timeline,
+        cpu_load=state.cpu_load.extend([at for at, _ in cpu_load], [load for _, load in cpu_load]),
+    )  # fmt: skip
+
+
+def _smooth(state: RunState, event: ev.StepDone) -> float:
+    return smoothed([event.loss], state.smoothed_loss.last, len(state.smoothed_loss), SMOOTHING)[0]
 
 
 def _spike_detected(state: RunState, event: ev.SpikeDetected) -> RunState:
@@ -355,12 +390,14 @@ def _unscheduled(state: RunState, event: ev.CommandUnscheduled) -> RunState:
 
 
 def _ledger_updated(state: RunState, event: ev.LedgerUpdated) -> RunState:
-    timeline = state.timeline.take(event.seconds)
-    return _with(state, ledger=event.seconds, wall=event.wall, ledger_time=event.time, timeline=timeline)
+    return _with(
+        state, ledger=event.seconds, wall=event.wall, ledger_time=event.time,
+        timeline=state.timeline.take(event.seconds), meters=meters.ledger_updated(state.meters, event),
+    )  # fmt: skip
 
 
 def _memory_sampled(state: RunState, event: ev.MemorySampled) -> RunState:
-    return _with(state, memory=event)
+    return _with(state, memory=event, meters=meters.memory_sampled(state.meters, event, state.step))
 
 
 def _state_measured(state: RunState, event: ev.StateMeasured) -> RunState:
@@ -368,7 +405,10 @@ def _state_measured(state: RunState, event: ev.StateMeasured) -> RunState:
 
 
 def _telemetry_sampled(state: RunState, event: ev.TelemetrySampled) -> RunState:
-    return _with(state, telemetry=event, cpu_load=state.cpu_load.append(event.time, event.cpu_percent))
+    return _with(
+        state, telemetry=event, cpu_load=state.cpu_load.append(event.time, event.cpu_percent),
+        meters=meters.telemetry_sampled(state.meters, event, state.step),
+    )  # fmt: skip
 
 
 def _log_line(state: RunState, event: ev.LogLine) -> RunState:
@@ -398,6 +438,7 @@ def _loss(value: float | None) -> str:
 
 
 _REDUCERS: dict[type, Callable[[RunState, Any], RunState]] = {
+    Stretch: _stretch_done,
     ev.RunStarted: _run_started, ev.Resumed: _resumed, ev.StateChanged: _state_changed, ev.StepDone: _step_done,
     ev.SpikeDetected: _spike_detected, ev.NoiseScaleEstimated: _noise_scale_estimated,
     ev.EvalDone: _eval_done, ev.CheckpointSaved: _checkpoint_saved, ev.CheckpointFailed: _checkpoint_failed,

@@ -470,3 +470,8 @@ def encode(event: Event) -> bytes:
 def decode(line: bytes | str) -> AnyEvent:
     """The event of one line. Raises msgspec.DecodeError (ValidationError) for anything else."""
     return _decoder.decode(line)
+
+
+def decode_lines(lines: bytes) -> list[AnyEvent]:
+    """The events of many lines, sooner than one by one. Raises as `decode` does where one of them is no event."""
+    return _decoder.decode_lines(lines)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from cockpit.stretch import Stretch
 from gpt.commands import Command
 from gpt.config import Profile
 from gpt.events import Event
@@ -23,8 +25,8 @@ class Link(Protocol):
         """Begins to deliver events; for a local link, starts the trainer's thread. Called after the first frame."""
         ...
 
-    def drain(self) -> list[Event]:
-        """All events since the last call, oldest first. Never blocks."""
+    def drain(self) -> Sequence[Event | Stretch]:
+        """All events since the last call, oldest first; what a log holds may come in stretches. Never blocks."""
         ...
 
     def send(self, command: Command) -> None:

@@ -10,6 +10,7 @@ from cockpit.budget import FrameBudget
 from cockpit.eventlog import EventLog
 from cockpit.mirror import Mirror
 from cockpit.runs import Run
+from cockpit.stretch import Stretch
 from cockpit.telemetry import ConsoleTail, Telemetry
 from cockpit.trackers import wanted_trackers
 from gpt.commands import Command
@@ -45,7 +46,7 @@ class LocalLink:
         self._folder = run
         self._resume, self._attended, self._ranks = resume, attended, ranks
         self._log = EventLog(run.events_path)
-        self._events: collections.deque[Event] = collections.deque()
+        self._events: collections.deque[Event | Stretch] = collections.deque()
         self._mirrors = [Mirror(name, make, self._emit) for name, make in wanted_trackers(run, profile).items()]
         self._early: list[Command] = []
         self._guard = threading.RLock()  # a signal's handler may send while its own thread does
@@ -65,8 +66,8 @@ class LocalLink:
             self._thread.start()
             self._meters.start()
 
-    def drain(self) -> list[Event]:
-        """All events since the last call, oldest first."""
+    def drain(self) -> list[Event | Stretch]:
+        """All events since the last call, oldest first; those of earlier sittings in stretches."""
         events = []
         while self._events:  # one reader, so what is there stays there
             events.append(self._events.popleft())
@@ -111,10 +112,7 @@ class LocalLink:
         ledger = TimeLedger("startup")
         try:
             if self._resume:
-                earlier = list(self._folder.read_events())
-                self._events.extend(earlier)
-                ledgers = [event.seconds for event in earlier if isinstance(event, LedgerUpdated)]
-                ledger = TimeLedger("startup", seconds=ledgers[-1] if ledgers else None)
+                ledger = TimeLedger("startup", seconds=self._tell_earlier())
             from gpt.trainer import Trainer  # imports torch: after the first frame
 
             trainer = Trainer(
@@ -134,6 +132,16 @@ class LocalLink:
                 self._emit(StateChanged(state="failed", detail=text))
         finally:
             self._ended.set()
+
+    def _tell_earlier(self) -> dict[str, float] | None:
+        """Delivers what the log holds, as it is read; returns the newest ledger in it, if any, seconds by phase."""
+        seconds = None
+        for event in self._folder.read_stretches():
+            self._events.append(event)
+            for _, told in event.beside if isinstance(event, Stretch) else [(0, event)]:
+                if isinstance(told, LedgerUpdated):
+                    seconds = told.seconds
+        return seconds
 
     def _read_meters(self) -> None:
         ended = False

@@ -11,7 +11,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from cockpit import format as fmt
-from cockpit.abandoned import Stretch
+from cockpit.abandoned import Abandoned
 from cockpit.state import Marker, RunState
 from cockpit.widgets import ink, plot
 from cockpit.widgets.rows import Piece, RowsWidget, row, rule, width_of
@@ -154,7 +154,7 @@ def _curves(
 def _abandoned(
     chars: np.ndarray,
     styles: np.ndarray,
-    stretches: Sequence[Stretch],
+    stretches: Sequence[Abandoned],
     xs: tuple[float, float],
     ys: tuple[float, float],
 ) -> None:

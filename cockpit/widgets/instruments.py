@@ -214,7 +214,7 @@ def cell(reading: Reading, width: int) -> list[Piece]:
     if reading.curve is not None:
         bars = min(left - 1, CURVE)  # at the right end, so that curves stand below each other
         if bars >= 5:
-            curve = plot.sparkline(plot.recent_means(reading.curve.y, bars), bars)
+            curve = plot.sparkline(plot.recent_means(reading.curve.y, bars, reading.curve.folded), bars)
             pieces.append((" " * (left - bars) + curve, reading.curve_style))
     else:
         note = next((note for note in reading.notes if len(note) + 2 <= left), "")

@@ -9,6 +9,8 @@ import math
 
 import numpy as np
 
+from cockpit.series import KEPT
+
 _BITS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], dtype=np.uint8)
 _NICE = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0)
 
@@ -179,14 +181,19 @@ def scale(bottom: float, top: float, rows: int) -> tuple[float, float, list[floa
 SPARKS = " ▁▂▃▄▅▆▇█"
 
 
-def recent_means(y: np.ndarray, width: int) -> np.ndarray:
+def recent_means(y: np.ndarray, width: int, before: int = 0) -> np.ndarray:
     """The newest third or so of a curve as means of equal stretches, (≤ width,).
 
     The stretches begin at fixed places, so what is drawn from them moves only when a new one is complete.
+
+    Args:
+        before: points of the curve before those in `y`, where it is too long to be kept.
     """
-    size = 2 ** max(0, int(math.log2(max(1.0, len(y) / (3 * max(1, width))))))
-    end = len(y) // size * size
-    stretches = y[max(0, end - width * size) : end].reshape(-1, size)
+    size = 2 ** max(0, int(math.log2(max(1.0, (before + len(y)) / (3 * max(1, width))))))
+    if before:
+        size = min(size, 2 ** int(math.log2(KEPT // max(1, width))))  # so many points are always there
+    end = (before + len(y)) // size * size - before
+    stretches = y[max(0, end - min(width, end // size) * size) : end].reshape(-1, size)
     finite = np.isfinite(stretches)
     counts = finite.sum(axis=1)
     sums = np.where(finite, stretches, 0.0).sum(axis=1)

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from played_runs import finished_story, run_started, step_done, story
 
+from cockpit.series import Series
 from cockpit.state import RunState, reduce, reduce_all
 from gpt import events as ev
 
@@ -17,8 +18,10 @@ def losses(*values: float | None) -> RunState:
 def as_plain(state: RunState) -> dict:
     """A state as values that can be compared; the curves as lists."""
     return {
-        name: (value.x.tolist(), value.y.tolist()) if hasattr(value, "until") else value
-        for name, value in msgspec.structs.asdict(state).items()
+        name: (value.x.tolist(), value.y.tolist()) if isinstance(value, Series) else value
+        for struct in (state, state.meters)
+        for name, value in msgspec.structs.asdict(struct).items()
+        if name != "meters"
     }
 
 

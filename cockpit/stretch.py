@@ -1,0 +1,71 @@
+"""Many events at once: a stretch of steps as columns, and what the meters said in between.
+
+A log of a million steps is a million lines. Reduced one by one they take 5.5 µs each; a stretch of a thousand takes as
+long as a few of them. That both ways lead to the same state is tested with random logs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from gpt.events import Event, LedgerUpdated, MemorySampled, StepDone, TelemetrySampled
+
+COLUMNS = ("step", "loss", "lr", "grad_norm", "ms", "mfu", "tokens_per_s", "tokens", "time")
+SHORTEST = 4
+"""Events that are worth a stretch; fewer are left as they are."""
+
+_BESIDE = (LedgerUpdated, MemorySampled, TelemetrySampled)
+
+
+class Stretch(NamedTuple):
+    """Steps in a row, and readings of clock, memory and machine between them."""
+
+    columns: np.ndarray
+    """(9, n) float64, a row for each of COLUMNS; NaN is unknown."""
+    last: StepDone
+    beside: tuple[tuple[int, LedgerUpdated | MemorySampled | TelemetrySampled], ...]
+    """Each reading, and how many of the steps came before it."""
+    first_time: float
+    time: float
+    """Unix time of the first and of the newest event."""
+
+
+def packed(events: Iterable[Event | Stretch]) -> Iterator[Event | Stretch]:
+    """The same events in order, steps in stretches; whatever else happened stands between them by itself."""
+    run: list[Event] = []
+    for event in events:
+        if type(event) is StepDone or isinstance(event, _BESIDE):
+            run.append(event)
+            continue
+        yield from _together(run)
+        run = []
+        yield event
+    yield from _together(run)
+
+
+def _together(events: list[Event]) -> Iterable[Event | Stretch]:
+    steps = [event for event in events if type(event) is StepDone]
+    if len(steps) < SHORTEST:
+        return events
+    beside: list[tuple[int, LedgerUpdated | MemorySampled | TelemetrySampled]] = []
+    if len(steps) < len(events):
+        before = 0
+        for event in events:
+            if type(event) is StepDone:
+                before += 1
+            elif isinstance(event, _BESIDE):
+                beside.append((before, event))
+    # Spelled out: a loop over names takes twice as long.
+    columns = np.array(
+        [
+            [event.step for event in steps], [event.loss for event in steps], [event.lr for event in steps],
+            [event.grad_norm for event in steps], [event.ms for event in steps], [event.mfu for event in steps],
+            [event.tokens_per_s for event in steps], [event.tokens for event in steps],
+            [event.time for event in steps],
+        ],
+        dtype=np.float64,
+    )  # fmt: skip
+    return [Stretch(columns, steps[-1], tuple(beside), events[0].time, events[-1].time)]
