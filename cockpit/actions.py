@@ -202,6 +202,25 @@ ACTIONS: tuple[Action, ...] = (
         opens="cockpit.screens.rangetest:range_test", in_footer=False,
     ),
     Action(
+        "graph", "g", "charts",
+        "The curves on a screen of their own: loss, rate, gradient, speed, memory, power, over steps, tokens, time or "
+        "FLOPs, with zoom and the values at a step.",
+        when=always, opens="cockpit.screens.graph:open_graph", footer_rank=1,
+    ),
+    Action(
+        "overlays", "o", "overlays",
+        "Choose what to see behind the loss: earlier runs, with how far this one is ahead of them, and published losses.",
+        when=always, opens="cockpit.screens.overlays:choose_overlays", in_footer=False, everywhere=True,
+    ),
+    Action(
+        "rougher", "left_square_bracket", "smooth less", "Smooth the curves less.",
+        when=always, opens="cockpit.screens.graph:rougher", in_footer=False, key_name="[", everywhere=True,
+    ),
+    Action(
+        "smoother", "right_square_bracket", "smooth more", "Smooth the curves more.",
+        when=always, opens="cockpit.screens.graph:smoother", in_footer=False, key_name="]", everywhere=True,
+    ),
+    Action(
         "switch_pane", "tab", "log/sample", "On a narrow screen: show the log instead of the sample, or back.",
         when=always, in_footer=False,
     ),

@@ -22,6 +22,7 @@ from cockpit.actions import ACTIONS, BY_ID
 from cockpit.budget import FASTEST, FrameBudget
 from cockpit.driver import TerminalDriver
 from cockpit.forking import Fork
+from cockpit.lens import Lens
 from cockpit.link.base import Link
 from cockpit.options import USUAL, ScreenOptions
 from cockpit.pilotage import from_toml
@@ -92,6 +93,7 @@ class CockpitApp(App[QuitChoice]):
         """The run's settings by dotted key, changes while running included."""
         self.reload_profile, self.file = reload_profile, file
         self._main = MainScreen(link.profile.name, link.run, thin=options.thin)
+        self._main.chart.look.overlays.references = list(link.profile.screen.references)
         self._dirty = True
         self._drew = False
         self._numbers_every = THIN_NUMBERS_EVERY if options.thin else NUMBERS_EVERY
@@ -108,6 +110,8 @@ class CockpitApp(App[QuitChoice]):
         self._leave_with: QuitChoice | None = None
         self.animation_level = "none"
         self._ascii = [] if draws_unicode(os.environ) else [Ascii()]
+        if self._ascii:
+            self._main.chart.look.lens = Lens(pen="ascii")
         self._output_filters: list[LineFilter] = []
         for look in LOOKS.values():
             self.register_theme(look.theme)
@@ -281,6 +285,8 @@ class CockpitApp(App[QuitChoice]):
             self.budget.share_allowed = self.settings[key]
         elif key == "screen.theme":
             self.wear(LOOKS[self.settings[key] or DARK.name])
+        elif key == "screen.references":
+            self._main.chart.look.overlays.references = list(self.settings[key])
 
     @property
     def main(self) -> MainScreen:

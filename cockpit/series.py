@@ -68,7 +68,7 @@ class Series:
         total = length + len(x)
         folded = KEPT * max(0, -((2 * KEPT - total) // KEPT))  # leaves KEPT + 1 to 2 · KEPT points
         if folded:
-            both = np.concatenate((buffer.data[:, :length], np.stack((x, y))), axis=1)
+            both = np.concatenate((buffer.data[:, :length], np.array((x, y))), axis=1)
             levels = _fold(levels, both[:, :folded])
             buffer = _Buffer(2 * KEPT)
             buffer.data[:, : total - folded] = both[:, folded:]
@@ -219,8 +219,9 @@ class _Level(NamedTuple):
 
 def _fold(levels: tuple[_Level, ...], points: np.ndarray) -> tuple[_Level, ...]:
     """The levels with more points, (2, n) and n a multiple of FACTOR, behind them."""
-    y = np.where(np.isfinite(points[1]), points[1], np.nan)
-    new = _merged(np.stack((points[0], points[0], y, y, points[1])))
+    x, last = points
+    y = np.where(np.isfinite(last), last, np.nan)
+    new = _merged(np.array((x, x, y, y, last)))
     folded: list[_Level] = []
     size, number = FACTOR, 0
     while new.shape[1]:
@@ -237,11 +238,13 @@ def _fold(levels: tuple[_Level, ...], points: np.ndarray) -> tuple[_Level, ...]:
 
 def _merged(data: np.ndarray) -> np.ndarray:
     """Buckets made of FACTOR neighbours each: (5, FACTOR · n) → (5, n)."""
-    groups = data.reshape(5, -1, FACTOR)
-    return np.stack((
-        groups[_X0, :, 0], groups[_X1, :, -1], np.fmin.reduce(groups[_LOW], axis=1),
-        np.fmax.reduce(groups[_HIGH], axis=1), groups[_LAST, :, -1],
-    ))  # fmt: skip
+    merged = np.empty((5, data.shape[1] // FACTOR))
+    merged[_X0], merged[_X1] = data[_X0, ::FACTOR], data[_X1, FACTOR - 1 :: FACTOR]
+    low, high = data[_LOW], data[_HIGH]
+    while len(low) > merged.shape[1]:  # by twos: five times as fast as a reduction over rows of eight
+        low, high = np.fmin(low[::2], low[1::2]), np.fmax(high[::2], high[1::2])
+    merged[_LOW], merged[_HIGH], merged[_LAST] = low, high, data[_LAST, FACTOR - 1 :: FACTOR]
+    return merged
 
 
 def _cut(levels: tuple[_Level, ...], x: float) -> tuple[_Level, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from cockpit.series import Series
 
@@ -13,7 +13,7 @@ USUAL = 5
 """Which of them the smoothed loss of a run's state has."""
 
 
-def smoothed(values: Iterable[float | None], previous: float | None, count: int, decay: float) -> list[float]:
+def smoothed(values: Sequence[float | None], previous: float | None, count: int, decay: float) -> list[float]:
     """Exponential means after each of `values`; where one is unknown, the one before it again.
 
     It starts at the first value and has a short memory at first, when a loss falls fast: at most a quarter of the run.
@@ -26,14 +26,23 @@ def smoothed(values: Iterable[float | None], previous: float | None, count: int,
     mean = math.nan if previous is None else previous
     means: list[float] = []
     for number, value in enumerate(values, start=count):
-        if value is not None and value == value:
-            if mean == mean:
-                memory = min(decay, 1 - 4 / (number + 4))
-                mean = memory * mean + (1 - memory) * value
-            else:
-                mean = value
+        memory = 1 - 4 / (number + 4)
+        if memory >= decay:
+            break
+        mean = _onward(mean, value, memory)
         means.append(mean)
+    rest, share = values[len(means) :], 1 - decay
+    if mean == mean and None not in rest and not any(value != value for value in rest):
+        means += [mean := decay * mean + share * value for value in rest]  # pyright: ignore[reportOptionalOperand]
+    else:  # the same, at a quarter of the speed
+        means += [mean := _onward(mean, value, decay) for value in rest]
     return means
+
+
+def _onward(mean: float, value: float | None, memory: float) -> float:
+    if value is None or value != value:
+        return mean
+    return memory * mean + (1 - memory) * value if mean == mean else value
 
 
 class Smoother:

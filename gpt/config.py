@@ -251,6 +251,13 @@ class SampleConfig(Section, frozen=True, kw_only=True):
     """Origin of the draws, so that the same weights give the same sample again."""
 
 
+ReferenceName = Literal[
+    "gpt2-124m", "gpt2-350m", "gpt2-774m", "gpt2-1558m", "nanogpt-124m", "llmc-124m", "shakespeare-char",
+    "shakespeare-char-cpu",
+]  # fmt: skip
+"""Names of published losses; the figures are the screen's (cockpit.references)."""
+
+
 class ScreenConfig(Section, frozen=True, kw_only=True):
     """[screen]: what the screen looks like, and how much it may cost."""
 
@@ -259,6 +266,8 @@ class ScreenConfig(Section, frozen=True, kw_only=True):
     theme: Literal["dark", "light", "ansi", "colorblind"] | None = None
     """Colours: for a dark or a light ground, the terminal's own sixteen (`ansi`), or such as are told apart without red
     and green; unset: as chosen on the screen last, else `dark`."""
+    references: list[ReferenceName] = []
+    """Published validation losses to draw as levels; key `o` says where each is from."""
 
 
 class TrackConfig(Section, frozen=True, kw_only=True):

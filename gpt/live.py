@@ -20,8 +20,8 @@ LIVE_KEYS = frozenset({
     "sample.prompts", "sample.interval", "sample.temperature", "sample.top_k", "sample.top_p",
     "sample.repetition_penalty", "sample.stop", "sample.count", "sample.max_new_tokens", "sample.seed",
     "sample.at_evaluation", "sample.alternatives",
-    "screen.cpu_budget", "screen.theme", "device.peak_tflops", "device.price_per_hour", "doctor.silence",
-    "name", "description", "expected_parameters",
+    "screen.cpu_budget", "screen.theme", "screen.references", "device.peak_tflops", "device.price_per_hour",
+    "doctor.silence", "name", "description", "expected_parameters",
 })  # fmt: skip
 """Keys that can change while a run goes on."""
 

@@ -1,77 +1,172 @@
-"""The loss chart: raw envelope, smoothed line, validation points, and what happened along the way."""
+"""The loss chart of the main screen, and the hands that every chart has: wheel, drag and click."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import replace
 
 import numpy as np
-from rich.segment import Segment
-from rich.style import Style
+from textual.events import Leave, MouseDown, MouseMove, MouseScrollDown, MouseScrollUp, MouseUp
 from textual.strip import Strip
 
 from cockpit import format as fmt
-from cockpit.abandoned import Abandoned
-from cockpit.state import Marker, RunState
-from cockpit.widgets import ink, plot
-from cockpit.widgets.rows import Piece, RowsWidget, row, rule, width_of
+from cockpit.overlays import Ghost, ahead, value_at
+from cockpit.smoothing import USUAL
+from cockpit.state import RunState
+from cockpit.widgets import ink
+from cockpit.widgets.axes import XAxis, panned, ruler, x_axis, zoomed
+from cockpit.widgets.drawing import AXIS, MARKERS, Look, draw, step_range
+from cockpit.widgets.measures import LOSS
+from cockpit.widgets.rows import Piece, RowsWidget, rule, width_of
 
-AXIS = 8
-"""Cells left of the plot: a label, a space and the axis."""
+ZOOM = 1.6
+"""How much closer a turn of the wheel or a press of `+` goes."""
 
-MARKERS: dict[str, tuple[str, Style, str]] = {
-    "sample": ("▪", ink.DIM, "sample"),
-    "pause": ("‖", ink.PAUSED, "paused"),
-    "resume": ("»", ink.TEXT, "resumed"),
-    "checkpoint": ("◇", ink.TRAIN, "saved"),
-    "best": ("◆", ink.TRAIN, "best"),
-    "refused": ("△", ink.WARNING, "refused"),
-    "config": ("▲", ink.WARNING, "changed"),
-    "rewind": ("«", ink.WARNING, "rewound"),
-    "spike": ("!", ink.WARNING, "spike"),
-}
-"""Kind of marker → glyph, style, word; a later kind hides an earlier one in the same cell."""
-
-_STYLES = (ink.TEXT, ink.RAW, ink.TRAIN, ink.VALIDATION, ink.RULE, ink.WARNING, ink.FAINT, ink.FAINT)
-_BLANK, _RAW, _SMOOTHED, _VALIDATION, _GRID, _OUTSIDE, _LABEL, _ABANDONED = range(8)
+__all__ = ["AXIS", "MARKERS", "ChartWidget", "LossChart", "draw", "legend", "step_range"]
 
 
-class LossChart(RowsWidget):
-    """Loss in nats/token over steps. All of the run is shown; the scale moves in steps, not with every point."""
+class ChartWidget(RowsWidget):
+    """A widget with one or more charts over the same axis. The wheel zooms, dragging pans, a click sets the crosshair.
+
+    Args:
+        look: what the pilot has chosen to see; shared by all charts of an app.
+    """
+
+    def __init__(self, look: Look, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.look = look
+        self._dragged: float | None = None
+        self._moved = False
+
+    def plot_at(self, x: int, y: int) -> tuple[int, int] | None:
+        """(first cell, cells) of the plot in which a cell of the widget lies; None between plots."""
+        return (AXIS, self.size.width - AXIS) if self.size.width > AXIS else None
+
+    def axis(self) -> XAxis:
+        """The axis that is shown."""
+        return x_axis(self._state, self.look.lens, step_range(self._state))
+
+    def zoom(self, factor: float, place: float) -> None:
+        """Goes closer (factor above 1) or further away; what stands at a place of 0…1 stays there."""
+        self.change(lens=zoomed(self.look.lens, self.axis(), factor, place, step_range(self._state)))
+
+    def pan(self, share: float) -> None:
+        """Looks further right by a share of what is shown."""
+        self.change(lens=panned(self.look.lens, self.axis(), share, step_range(self._state)))
+
+    def point_at(self, place: float | None) -> None:
+        """Puts the crosshair at a place of 0…1, on a whole step up to the newest; None takes it away."""
+        cursor = None if place is None else round(self.axis().step(min(1.0, max(0.0, place))))
+        if cursor is not None:
+            cursor = float(min(max(cursor, 1), max(1, self._state.step)))
+        if cursor != self.look.lens.cursor:
+            self.change(lens=replace(self.look.lens, cursor=cursor))
+
+    def change(self, **what: object) -> None:
+        """Looks otherwise from now on."""
+        for name, value in what.items():
+            setattr(self.look, name, value)
+        self.redraw()
+
+    def _place(self, x: int, y: int) -> float | None:
+        plot = self.plot_at(x, y)
+        return None if plot is None else (x - plot[0] + 0.5) / plot[1]
+
+    def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
+        self._wheel(event, ZOOM)
+
+    def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
+        self._wheel(event, 1 / ZOOM)
+
+    def _wheel(self, event: MouseScrollUp | MouseScrollDown, factor: float) -> None:
+        place = self._place(event.x, event.y)
+        if place is not None and 0 <= place <= 1 and len(self._state.loss):
+            event.stop()
+            self.zoom(factor, place)
+
+    def on_mouse_down(self, event: MouseDown) -> None:
+        self._dragged, self._moved = self._place(event.x, event.y), False
+        self.capture_mouse()
+
+    def on_mouse_move(self, event: MouseMove) -> None:
+        place = self._place(event.x, event.y)
+        if self._dragged is not None and place is not None and abs(place - self._dragged) > 1e-9:
+            self._moved = True
+            self.pan(self._dragged - place)
+            self._dragged = place
+        elif self._dragged is None:
+            self.hovered(place if place is not None and 0 <= place <= 1 else None)
+
+    def hovered(self, place: float | None) -> None:
+        """The mouse is over a place; nothing here: on the main screen it takes a click."""
+
+    def on_mouse_up(self, event: MouseUp) -> None:
+        self.release_mouse()
+        place = self._place(event.x, event.y)
+        if not self._moved and self._dragged is not None and len(self._state.loss):
+            self.clicked(event.x, event.y, place)
+        self._dragged = None
+
+    def clicked(self, x: int, y: int, place: float | None) -> None:
+        """A press without a drag: sets the crosshair, or takes it away beside the plot."""
+        self.point_at(place if place is not None and 0 <= place <= 1 else None)
+
+    def on_leave(self, event: Leave) -> None:
+        self._dragged = None
+
+
+class LossChart(ChartWidget):
+    """Loss in nats/token. All of the run is shown unless the pilot zooms; the scale moves in steps."""
 
     DEFAULT_CSS = "LossChart { height: 1fr; min-height: 4; }"
 
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
+        super().__init__(Look(), id=id)
         self._key: tuple | None = None
         self._made: list[Strip] = []
 
     def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
         key = (
             len(state.loss), state.loss.last, len(state.val_loss), len(state.markers), state.step, state.max_steps,
-            state.resumed, len(state.abandoned), width, height,
+            state.resumed, len(state.abandoned), width, height, self.look.lens, self.look.overlays.key,
         )  # fmt: skip
         if key != self._key:
             self._key = key
-            self._made = [legend(state, width), *draw(state, width, height - 1)]
+            self._made = [legend(state, width, self.look), *draw(state, width, height - 1, self.look)]
         return self._made
 
 
-def legend(state: RunState, width: int) -> Strip:
-    """The section's rule with each curve's glyph, name and newest value."""
+def legend(state: RunState, width: int, look: Look | None = None) -> Strip:
+    """The section's rule with each curve's glyph, name and newest value, or its value under the crosshair."""
+    look = look or Look()
+    cursor = look.lens.cursor
     evaluation = state.evaluation
-    last = state.last.loss if state.last else None
+    last, smooth = state.last.loss if state.last else None, state.smoothed_loss.last
+    val = evaluation.val_loss if evaluation else None
     left: list[Piece] = [("loss", ink.TEXT)]
+    if cursor is not None:
+        left.append((f" at {cursor:,.0f}", ink.CURSOR))
+        last, smooth = value_at(state.loss, cursor), value_at(look.line(state, measure=LOSS), cursor)
+        val = value_at(state.val_loss, cursor)
+    elif look.lens.smoothing != USUAL:
+        smooth = look.line(state, measure=LOSS).last
     curves = [
         ("⣿", ink.RAW, "train", fmt.loss(last), ink.TEXT),
-        ("━", ink.TRAIN, "smoothed", fmt.loss(state.smoothed_loss.last), ink.TRAIN),
-        ("●", ink.VALIDATION, "val", fmt.loss(evaluation.val_loss if evaluation else None), ink.VALIDATION),
+        ("━", ink.TRAIN, "smoothed", fmt.loss(smooth), ink.TRAIN),
+        ("●", ink.VALIDATION, "val", fmt.loss(val), ink.VALIDATION),
     ]
     for glyph, glyph_style, name, value, style in curves:
         piece = [("   ", ink.TEXT), (glyph, glyph_style), (f" {name} ", ink.DIM), (f"{value:>6}", style)]
         if width_of(left) + width_of(piece) < width - 4:
             left += piece
+    for number, ghost in enumerate(look.overlays.ghosts):
+        piece = [("   ", ink.TEXT), *ghost_words(state, ghost, number, look)]
+        if width_of(left) + width_of(piece) < width - 8:
+            left += piece
     right: list[Piece] = []
+    if words := look.lens.words():
+        right = [(words, ink.WARNING if look.lens.window else ink.DIM)]
+        if width_of(left) + width_of(right) > width - 9:
+            right = []
     for glyph, style, word in reversed(MARKERS.values()):
         if any(MARKERS.get(marker.kind, ("",))[0] == glyph for marker in state.markers):
             piece = [("  " if right else "", ink.TEXT), (glyph, style), (f" {word}", ink.DIM)]
@@ -80,171 +175,23 @@ def legend(state: RunState, width: int) -> Strip:
     return rule(width, left, right)
 
 
-def draw(state: RunState, width: int, height: int) -> list[Strip]:
-    """The plot with its axes: `height` rows of `width` cells."""
-    cells, plot_rows = width - AXIS, height - 2
-    if cells < 4 or plot_rows < 1:
-        return [Strip.blank(width)] * max(0, height)
-    if not len(state.loss) and not len(state.val_loss):
-        waiting = "no step yet" if state.is_final else "waiting for the first step"
-        rows = [Strip.blank(width)] * height
-        rows[height // 2] = row(width, [(f"{waiting:^{width}}", ink.DIM)])
-        return rows
-    x0, x1 = step_range(state)
-    low, high = plot.joined(*plot.envelope(state.loss.x, state.loss.y, x0, x1, 2 * cells))
-    smooth = plot.line(state.smoothed_loss.x, state.smoothed_loss.y, x0, x1, 2 * cells)
-    val_x, val_y = state.val_loss.x, state.val_loss.y
-    # Validation points of the first columns are as far off the range as the training loss is there.
-    settled = val_y[val_x >= x0 + (state.step - x0) / 12]
-    y0, y1, values = plot.scale(*plot.loss_range(low, high, settled), plot_rows)
-
-    chars, styles = canvas(plot_rows, cells)
-    labels = _grid(chars, styles, values, y0, y1)
-    _abandoned(chars, styles, state.abandoned, (x0, x1), (y0, y1))
-    _curves(chars, styles, low, high, smooth, y0, y1)
-    _points(chars, styles, val_x, val_y, (x0, x1), (y0, y1))
-    _outside(chars, styles, low, high, y1)
-    rows = [_strip(labels.get(index), chars[index], styles[index], width) for index in range(plot_rows)]
-    steps = plot.ticks(x0, x1, max(2, cells // 14), whole=True)
-    return [*rows, _axis(state.markers, steps, x0, x1, cells, width), _step_labels(steps, x0, x1, cells, width)]
+def ghost_words(state: RunState, ghost: Ghost, number: int, look: Look) -> list[Piece]:
+    """An earlier run's glyph and name, and how far this run is ahead of it at the same place of the axis."""
+    style = ink.GHOSTS[number % len(ink.GHOSTS)]
+    name = ghost.name if len(ghost.name) <= 20 else f"{ghost.name[:19]}…"
+    pieces: list[Piece] = [("━", style), (f" {name} ", ink.DIM)]
+    lead = lead_over(state, ghost, look)
+    if lead is None:
+        return [*pieces, ("no step here", ink.FAINT)]
+    return [*pieces, (f"{'ahead' if lead >= 0 else 'behind'} {abs(lead):.3f}", ink.GOOD if lead >= 0 else ink.WARNING)]
 
 
-def step_range(state: RunState) -> tuple[float, float]:
-    """(first, last) step of the horizontal axis: it grows in strides, up to the last step of the run."""
-    first = float(state.loss.x[0] - 1) if len(state.loss) else float(state.start_step)
-    reached = max(state.step, *(stretch.end for stretch in state.abandoned)) if state.abandoned else state.step
-    done = max(1.0, reached - first)
-    last = first + max(20.0, plot.nice_ceiling(1.01 * done))
-    if state.max_steps is not None and state.max_steps >= state.step:
-        last = min(last, float(max(state.max_steps, first + 1)))
-    return first, last
-
-
-def canvas(rows: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, cells) characters as code points, and style numbers; blank."""
-    return np.full((rows, cells), ord(" "), dtype=np.uint32), np.full((rows, cells), _BLANK, dtype=np.uint8)
-
-
-def _grid(chars: np.ndarray, styles: np.ndarray, values: Sequence[float], y0: float, y1: float) -> dict[int, str]:
-    """Draws a faint line at each tick; returns the labels by row."""
-    rows = chars.shape[0]
-    spacing = values[1] - values[0] if len(values) > 1 else 1.0
-    digits = max(0, -int(np.floor(np.log10(spacing) + 1e-9)))
-    labels = {}
-    for value in values:
-        at = int(plot.row_of(np.array(value), y0, y1, 4 * rows)) // 4
-        labels[at] = f"{value:.{digits}f}"
-        chars[at], styles[at] = ord("┈"), _GRID
-    return labels
-
-
-def _curves(
-    chars: np.ndarray, styles: np.ndarray, low: np.ndarray, high: np.ndarray, smooth: np.ndarray, y0: float, y1: float
-) -> None:
-    """Draws the envelope, and the smoothed line in cells of its own on top of it."""
-    rows = 4 * chars.shape[0]
-    raw = plot.braille(plot.dots(low, high, y0, y1, rows))
-    smoothed = plot.braille(plot.dots(*plot.joined(smooth, smooth), y0, y1, rows))
-    for pattern, style in ((raw, _RAW), (smoothed, _SMOOTHED)):
-        drawn = pattern > 0
-        chars[drawn] = 0x2800 + pattern[drawn].astype(np.uint32)
-        styles[drawn] = style
-
-
-def _abandoned(
-    chars: np.ndarray,
-    styles: np.ndarray,
-    stretches: Sequence[Abandoned],
-    xs: tuple[float, float],
-    ys: tuple[float, float],
-) -> None:
-    """What the run went back from, dimmed: every other column of dots, so that it is told apart without colour too."""
-    rows, cells = chars.shape
-    for stretch in stretches:
-        low, high = plot.joined(*plot.envelope(stretch.x, stretch.y, *xs, 2 * cells))
-        dots = plot.dots(low, high, *ys, 4 * rows)
-        dots[:, 1::2] = False
-        pattern = plot.braille(dots)
-        drawn = pattern > 0
-        chars[drawn] = 0x2800 + pattern[drawn].astype(np.uint32)
-        styles[drawn] = _ABANDONED
-
-
-def _points(
-    chars: np.ndarray,
-    styles: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    xs: tuple[float, float],
-    ys: tuple[float, float],
-) -> None:
-    rows, cells = chars.shape
-    shown = np.isfinite(y) & (x >= xs[0]) & (x <= xs[1])
-    at_row = plot.row_of(y[shown], *ys, 4 * rows) // 4
-    at_cell = np.minimum((x[shown] - xs[0]) / (xs[1] - xs[0]) * cells, cells - 1).astype(int)
-    inside = (at_row >= 0) & (at_row < rows)
-    chars[at_row[inside].astype(int), at_cell[inside]] = ord("●")
-    styles[at_row[inside].astype(int), at_cell[inside]] = _VALIDATION
-
-
-def _outside(chars: np.ndarray, styles: np.ndarray, low: np.ndarray, high: np.ndarray, y1: float) -> None:
-    """Points at what is above the range: an arrow at each stretch's summit, with the value where there is room."""
-    cells = chars.shape[1]
-    by_cell = np.fmax(high[0::2], high[1::2])
-    above = np.flatnonzero(np.isfinite(by_cell) & (by_cell > y1))
-    if not len(above):
-        return
-    taken = -1
-    for stretch in np.split(above, np.flatnonzero(np.diff(above) > 1) + 1):
-        summit = int(stretch[np.argmax(by_cell[stretch])])
-        text = f"↑ {by_cell[summit]:.2f}"
-        if summit <= taken:
-            continue
-        length = len(text) if summit + len(text) < cells else 1
-        chars[0, summit : summit + length] = [ord(char) for char in text[:length]]
-        styles[0, summit : summit + length] = _LABEL
-        styles[0, summit] = _OUTSIDE
-        taken = summit + length
-
-
-def _strip(label: str | None, chars: np.ndarray, styles: np.ndarray, width: int) -> Strip:
-    segments = [Segment(f"{label or '':>{AXIS - 2}} ", ink.FAINT), Segment("┤" if label else "│", ink.RULE)]
-    starts = [0, *(np.flatnonzero(np.diff(styles)) + 1), len(styles)]
-    text = chars.tobytes().decode("utf-32-le")
-    segments += [Segment(text[start:end], _STYLES[styles[start]]) for start, end in pairwise(starts)]
-    return Strip(segments, width)
-
-
-def _axis(markers: Sequence[Marker], steps: Sequence[float], x0: float, x1: float, cells: int, width: int) -> Strip:
-    """The horizontal axis; what happened is set into it."""
-    glyphs: list[Piece] = [("─", ink.RULE)] * cells
-    for step in steps:
-        glyphs[_cell(step, x0, x1, cells)] = ("┬", ink.RULE)
-    order = list(MARKERS)
-    for marker in sorted((m for m in markers if m.kind in MARKERS), key=lambda m: order.index(m.kind)):
-        if x0 <= marker.step <= x1:
-            glyphs[_cell(marker.step, x0, x1, cells)] = MARKERS[marker.kind][:2]
-    pieces: list[Piece] = [(" " * (AXIS - 1) + "└", ink.RULE)]
-    for glyph, style in glyphs:
-        if pieces[-1][1] is style:
-            pieces[-1] = (pieces[-1][0] + glyph, style)
-        else:
-            pieces.append((glyph, style))
-    return row(width, pieces)
-
-
-def _step_labels(steps: Sequence[float], x0: float, x1: float, cells: int, width: int) -> Strip:
-    text = [" "] * width
-    unit = "step"
-    text[width - len(unit) - 1 : width - 1] = unit
-    for step in steps:
-        label = f"{int(step):,}"
-        centre = AXIS + _cell(step, x0, x1, cells)
-        start = min(max(0, centre - len(label) // 2), width - len(label) - 1)
-        if all(char == " " for char in text[max(0, start - 1) : start + len(label) + 1]):
-            text[start : start + len(label)] = label
-    return row(width, [("".join(text), ink.FAINT)])
-
-
-def _cell(step: float, x0: float, x1: float, cells: int) -> int:
-    return min(cells - 1, max(0, int((step - x0) / (x1 - x0) * cells)))
+def lead_over(state: RunState, ghost: Ghost, look: Look) -> float | None:
+    """How much lower our smoothed loss is than an earlier run's at the same place of the axis (step, token, second or
+    FLOP): the crosshair's, or the newest. nats/token; below 0 where ours is higher; None where one of them is unknown."""
+    step = look.lens.cursor if look.lens.cursor is not None else state.step
+    line = look.line(state, LOSS)
+    ours = line.last if look.lens.cursor is None else value_at(line, step)
+    counted = ruler(state, look.lens.axis).of(np.array([float(step)]))
+    theirs = float(ruler(ghost.state, look.lens.axis).back(counted)[0])
+    return ahead(ours, value_at(look.ghost_line(ghost, LOSS), theirs))

@@ -65,6 +65,12 @@ def on(color: str) -> Style:
     return Style(color=ON_COLOR, bgcolor=color, bold=True)
 
 
+CURSOR = Style(color="#ffffff")
+REFERENCE = Style(color="#b39b5c")
+"""A published loss."""
+GHOSTS = (Style(color="#a9805a"), Style(color="#7d93b8"), Style(color="#7fa37a"), Style(color="#9c86b0"))
+"""Earlier runs, quieter than the run itself."""
+
 STATE_COLORS = {
     "starting": DIM_COLOR, "compiling": DIM_COLOR, "running": GOOD_COLOR, "evaluating": VALIDATION_COLOR,
     "saving": TRAIN_COLOR, "sampling": TRAIN_COLOR, "testing": TRAIN_COLOR, "paused": PAUSED_COLOR,

@@ -6,6 +6,8 @@ A cell of a braille chart has 2 × 4 dots. Columns below are dot columns, two to
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -15,12 +17,15 @@ _BITS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], dtype
 _NICE = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0)
 
 
-def envelope(x: np.ndarray, y: np.ndarray, x0: float, x1: float, columns: int) -> tuple[np.ndarray, np.ndarray]:
+def envelope(
+    x: np.ndarray, y: np.ndarray, x0: float, x1: float, columns: int, high_y: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Least and greatest y of the points that fall in each column: a spike of one point in a million stays visible.
 
     Args:
         x: (n,) ascending. y: (n,), NaN and infinities are left out.
         x0, x1: where the first column begins and the last one ends.
+        high_y: where each point stands for many, the greatest of them; `y` is then the least.
 
     Returns:
         low, high: (columns,) float64, NaN where a column has no point.
@@ -34,12 +39,17 @@ def envelope(x: np.ndarray, y: np.ndarray, x0: float, x1: float, columns: int) -
     if not filled.any():
         return low, high
     starts = edges[:-1][filled]  # the points of a filled column end where those of the next one start
-    inside = y[: edges[-1]]
-    if not math.isfinite(float(inside[starts[0] :].sum())):
-        inside = np.where(np.isfinite(inside), inside, np.nan)
-    low[filled] = np.fmin.reduceat(inside, starts)
-    high[filled] = np.fmax.reduceat(inside, starts)
+    low[filled] = np.fmin.reduceat(_finite(y[: edges[-1]], starts[0]), starts)
+    above = y if high_y is None else high_y
+    high[filled] = np.fmax.reduceat(_finite(above[: edges[-1]], starts[0]), starts)
     return low, high
+
+
+def _finite(y: np.ndarray, start: int) -> np.ndarray:
+    """Values with NaN for infinities, as they are where there are none from `start` on."""
+    if math.isfinite(float(y[start:].sum())):
+        return y
+    return np.where(np.isfinite(y), y, np.nan)
 
 
 def line(x: np.ndarray, y: np.ndarray, x0: float, x1: float, columns: int) -> np.ndarray:
@@ -80,10 +90,16 @@ def joined(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def dots(low: np.ndarray, high: np.ndarray, y0: float, y1: float, rows: int) -> np.ndarray:
-    """(rows, columns) bool: in each column the dots from low to high. What lies outside y0…y1 is cut off."""
+def dots(low: np.ndarray, high: np.ndarray, y0: float, y1: float, rows: int, coarser: int = 1) -> np.ndarray:
+    """(rows, columns) bool: in each column the dots from low to high. What lies outside y0…y1 is cut off.
+
+    Args:
+        coarser: so many dots below each other become one; (rows / coarser, columns).
+    """
     bottom, top = row_of(low, y0, y1, rows), row_of(high, y0, y1, rows)
-    index = np.arange(rows)[:, None]
+    if coarser > 1:
+        bottom, top = bottom // coarser, top // coarser
+    index = np.arange(rows // coarser)[:, None]
     with np.errstate(invalid="ignore"):
         return (index >= top) & (index <= bottom) & np.isfinite(low)
 
@@ -131,14 +147,27 @@ def tick_spacing(least: float) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
 
 
-def loss_range(low: np.ndarray, high: np.ndarray, others: np.ndarray) -> tuple[float, float]:
-    """(least, greatest) value to show of a loss curve.
+def whole_range(low: np.ndarray, high: np.ndarray, others: np.ndarray) -> tuple[float, float]:
+    """(least, greatest) value to show where nothing may stick out."""
+    known = np.concatenate((low[np.isfinite(low)], high[np.isfinite(high)], others[np.isfinite(others)]))
+    if not len(known):
+        return 0.0, 1.0
+    bottom, top = float(known.min()), float(known.max())
+    span = max(top - bottom, 1e-3 * abs(bottom), 1e-12)
+    return bottom - 0.02 * span, max(top, bottom + span) + 0.02 * span
+
+
+def clipped_range(
+    low: np.ndarray, high: np.ndarray, others: np.ndarray, *, whole_run: bool = True
+) -> tuple[float, float]:
+    """(least, greatest) value to show of a curve.
 
     The first few per cent of a run fall from ln(vocabulary) and would flatten the rest for ever, and so would a lone
     spike: neither counts once there is a curve to look at. What is then above the range is for the caller to point at.
 
     Args:
         low, high: the envelope by column, NaN where empty. others: values that must fit in (smoothed, validation).
+        whole_run: whether the first columns are the run's own beginning.
     """
     drawn = np.flatnonzero(np.isfinite(low))
     others = others[np.isfinite(others)]
@@ -148,12 +177,12 @@ def loss_range(low: np.ndarray, high: np.ndarray, others: np.ndarray) -> tuple[f
         low = high = others
         drawn = np.arange(len(others))
     bottom = float(min(low[drawn].min(), others.min(initial=math.inf)))
-    settled = drawn[len(drawn) // 12 :] if len(drawn) >= 24 else drawn
+    settled = drawn[len(drawn) // 12 :] if len(drawn) >= 24 and whole_run else drawn
     top = float(high[settled].max())
     usual = float(np.quantile(high[settled], 0.97))
     if top - bottom > 1.5 * (usual - bottom) > 0:
         top = usual + 0.15 * (usual - bottom)
-    span = max(top - bottom, 1e-3 * max(1.0, abs(bottom)))
+    span = max(top - bottom, 1e-3 * abs(bottom), 1e-12)
     return bottom - 0.02 * span, max(top, bottom + span) + 0.02 * span
 
 
@@ -165,7 +194,7 @@ def scale(bottom: float, top: float, rows: int) -> tuple[float, float, list[floa
     Args:
         rows: cells; y0 and y1 are the values of the lowest and the highest of their 4 · rows dot rows.
     """
-    every = (2, 3, 4, 5) if rows >= 9 else (1, 2, 3)
+    every = (2, 3, 4, 5, 6, 7, 8) if rows >= 16 else (2, 3, 4, 5, 6) if rows >= 9 else (1, 2, 3)
     power = math.floor(math.log10((top - bottom) / rows))
     spacings = [digit * 10.0**exponent for exponent in range(power - 1, power + 3) for digit in (1, 2, 5)]
     for cell, spacing in sorted((spacing / apart, spacing) for spacing in spacings for apart in every):
@@ -176,6 +205,44 @@ def scale(bottom: float, top: float, rows: int) -> tuple[float, float, list[floa
             first, last = math.ceil(y0 / spacing - 1e-9), math.floor(y1 / spacing + 1e-9)
             return y0, y1, [index * spacing for index in range(first, last + 1)]
     raise AssertionError(f"no scale for {bottom}…{top} on {rows} rows")
+
+
+def log_scale(bottom: float, top: float, rows: int) -> tuple[float, float, list[float]]:
+    """(y0, y1, ticks): a logarithmic scale for bottom…top, all as powers of ten.
+
+    The ticks are whole powers, or 1, 2 and 5 times one, or round numbers where the range is too narrow for these.
+    """
+    room = max(2, rows // 3)
+    powers = range(math.floor(bottom), math.ceil(top) + 1)
+    for factors in ((1, 2, 5), (1,)):
+        marks = [power + math.log10(factor) for power in powers for factor in factors]
+        marks = [mark for mark in marks if bottom <= mark <= top]
+        if 3 <= len(marks) <= 2 * room:
+            return bottom, top, marks
+    if len(marks) > room:
+        return bottom, top, marks[:: math.ceil(len(marks) / room)]
+    return bottom, top, [math.log10(value) for value in ticks(10**bottom, 10**top, room) if value > 0]
+
+
+def tick_labels(values: Sequence[float]) -> list[str]:
+    """Round values as labels of at most six characters, with as many decimals as tell them apart."""
+    known = [abs(value) for value in values if value]
+    if not known:
+        return ["0"] * len(values)
+    greatest = max(known)
+    if greatest < 1e-2 or min(known) < 1e-4:
+        return [_short_power(value) for value in values]
+    for limit, unit, letter in ((1e13, 1e12, "T"), (1e10, 1e9, "B"), (1e7, 1e6, "M"), (1e4, 1e3, "k")):
+        if greatest >= limit:
+            return [f"{value / unit:.4g}{letter}" if value else "0" for value in values]
+    apart = min((b - a for a, b in pairwise(sorted(values)) if b > a), default=greatest)
+    digits = max(0, -math.floor(math.log10(apart) + 1e-9))
+    return [f"{value:.{min(4, digits)}f}" for value in values]
+
+
+def _short_power(value: float) -> str:
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}" if value else "0"
 
 
 SPARKS = " ▁▂▃▄▅▆▇█"

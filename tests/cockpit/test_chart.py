@@ -91,7 +91,7 @@ def test_ticks_of_no_range_are_none(low: float, high: float) -> None:
 def test_high_first_losses_do_not_flatten_the_rest() -> None:
     x = np.arange(1.0, 2001.0)
     low, high = plot.envelope(x, 3 + 8 * np.exp(-x / 15), 0, 2000, 200)
-    y0, y1 = plot.loss_range(low, high, np.array([]))
+    y0, y1 = plot.clipped_range(low, high, np.array([]))
     assert y0 <= 3.0 and y1 < 4
 
 
@@ -99,7 +99,7 @@ def test_one_spike_does_not_flatten_the_rest() -> None:
     y = np.linspace(3.2, 3.0, 2000)
     y[1500] = 40
     low, high = plot.envelope(np.arange(2000.0), y, 0, 2000, 200)
-    assert plot.loss_range(low, high, np.array([]))[1] < 4
+    assert plot.clipped_range(low, high, np.array([]))[1] < 4
 
 
 def test_scale_moves_in_strides() -> None:
