@@ -16,7 +16,7 @@ from cockpit.screens.modal import LeftOnce, run_pieces
 from cockpit.state import RunState
 from cockpit.widgets import ink
 from cockpit.widgets.notice import Notice
-from cockpit.widgets.rows import Piece, RowsWidget, row, rule
+from cockpit.widgets.rows import Piece, RowsWidget, row, rule, width_of
 
 Result = TypeVar("Result")
 
@@ -97,7 +97,9 @@ class _Keys(RowsWidget):
         self._keys = list(keys)
 
     def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
+        *first, last = [[(f" {key} ", ink.BRIGHT), (f"{what} ", ink.DIM)] for key, what in self._keys]
         pieces: list[Piece] = []
-        for key, what in self._keys:
-            pieces += [(f" {key} ", ink.BRIGHT), (f"{what} ", ink.DIM)]
-        return [row(width, pieces)]
+        for key in first:  # how to get back is always said
+            if width_of(pieces) + width_of(key) + width_of(last) <= width:
+                pieces += key
+        return [row(width, [*pieces, *last])]

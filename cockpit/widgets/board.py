@@ -154,7 +154,7 @@ class Board(ChartWidget):
         value, smooth = (curve.last, line.last) if cursor is None else (value_at(curve, cursor), value_at(line, cursor))
         left: list[Piece] = [(measure.title, ink.BRIGHT if focused else ink.TEXT)]
         numbers = [("  ", value, ink.TEXT)]
-        if look.lens.smoothing and pane.width >= 50:
+        if look.lens.smoothing and measure.noisy and pane.width >= 50:
             numbers.append(("  smoothed ", smooth, measure.line))
         if measure.points and pane.width >= 50:
             points = measure.points(state)

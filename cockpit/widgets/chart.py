@@ -182,7 +182,8 @@ def ghost_words(state: RunState, ghost: Ghost, number: int, look: Look) -> list[
     pieces: list[Piece] = [("━", style), (f" {name} ", ink.DIM)]
     lead = lead_over(state, ghost, look)
     if lead is None:
-        return [*pieces, ("no step here", ink.FAINT)]
+        ended = look.lens.cursor is None and ghost.state.step < state.step
+        return [*pieces, (f"ended at {ghost.state.step:,}" if ended else "no step here", ink.FAINT)]
     return [*pieces, (f"{'ahead' if lead >= 0 else 'behind'} {abs(lead):.3f}", ink.GOOD if lead >= 0 else ink.WARNING)]
 
 

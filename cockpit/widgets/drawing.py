@@ -54,13 +54,17 @@ class Look:
     smoother: Smoother = field(default_factory=Smoother)
 
     def line(self, state: RunState, measure: Measure) -> Series:
-        """The smoothed curve of a measure; the raw one where nothing is smoothed."""
+        """The smoothed curve of a measure; the raw one where smoothing would only lag behind it."""
+        if not measure.noisy:
+            return measure.curve(state)
         if measure is LOSS and self.lens.smoothing == USUAL:
             return state.smoothed_loss  # the reducer has it already
         return self.smoother.of(measure.id, measure.curve(state), self.lens.decay)
 
     def ghost_line(self, ghost: Ghost, measure: Measure) -> Series:
         """The same of an earlier run."""
+        if not measure.noisy:
+            return measure.curve(ghost.state)
         if measure is LOSS and self.lens.smoothing == USUAL:
             return ghost.state.smoothed_loss
         return self.smoother.of(f"{ghost.name}/{measure.id}", measure.curve(ghost.state), self.lens.decay)
@@ -92,7 +96,8 @@ def draw(state: RunState, width: int, height: int, look: Look | None = None, mea
     axis = x_axis(state, lens, step_range(state))
     scene = _Scene(axis, pen, columns, plot_rows, measure.factor, lens.log_y)
     low, high = scene.envelope(curve)
-    line = scene.line(look.line(state, measure)) if lens.smoothing else np.full(columns, np.nan)
+    drawn = lens.smoothing or not measure.noisy
+    line = scene.line(look.line(state, measure)) if drawn else np.full(columns, np.nan)
     ghosts = [scene.line(look.ghost_line(ghost, measure), _of(ghost, lens)) for ghost in look.overlays.ghosts]
     at, points = scene.points(measure.points(state) if measure.points else Series())
     scene.fit(low, high, np.concatenate((_settled(points, at, lens), *ghosts)), lens)
@@ -114,7 +119,7 @@ def draw(state: RunState, width: int, height: int, look: Look | None = None, mea
     _reference_labels(chars, styles, scene, levels)
     inks = _inks(measure, len(ghosts))
     rows = [_strip(labels.get(index), chars[index], styles[index], width, inks) for index in range(plot_rows)]
-    ticks = axis.ticks(max(2, cells // 14))
+    ticks = axis.ticks(max(3, cells // 14))
     below = _axis(state.markers, ticks, axis, cells, width, lens.cursor)
     return [*rows, below, _tick_labels(ticks, axis, cells, width)]
 
@@ -140,7 +145,7 @@ class _Scene:
         """(low, high) by column, without gaps."""
         axis, points = self.axis, curve.points(self.first, self.last, least=2 * self.columns)
         u, low = axis.u(points.x), self.values(points.low)
-        high = low if points.high is points.low else self.values(points.high)
+        high = None if points.high is points.low else self.values(points.high)
         return plot.joined(*plot.envelope(u, low, axis.u0, axis.u1, self.columns, high))
 
     def line(self, curve: Series, over: XAxis | None = None) -> np.ndarray:

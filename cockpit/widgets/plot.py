@@ -39,9 +39,10 @@ def envelope(
     if not filled.any():
         return low, high
     starts = edges[:-1][filled]  # the points of a filled column end where those of the next one start
-    low[filled] = np.fmin.reduceat(_finite(y[: edges[-1]], starts[0]), starts)
-    above = y if high_y is None else high_y
-    high[filled] = np.fmax.reduceat(_finite(above[: edges[-1]], starts[0]), starts)
+    inside = _finite(y[: edges[-1]], starts[0])
+    low[filled] = np.fmin.reduceat(inside, starts)
+    above = inside if high_y is None else _finite(high_y[: edges[-1]], starts[0])
+    high[filled] = np.fmax.reduceat(above, starts)
     return low, high
 
 
@@ -111,9 +112,11 @@ def row_of(y: np.ndarray, y0: float, y1: float, rows: int) -> np.ndarray:
 
 def braille(mask: np.ndarray) -> np.ndarray:
     """(4·r, 2·c) bool dots as (r, c) uint8 dot patterns; a pattern's character is U+2800 plus it."""
-    rows, cols = mask.shape[0] // 4, mask.shape[1] // 2
-    cells = mask.reshape(rows, 4, cols, 2).transpose(0, 2, 1, 3)  # (r, c, 4, 2)
-    return (cells * _BITS).sum(axis=(2, 3), dtype=np.uint8)
+    bits = mask.view(np.uint8)
+    patterns = np.zeros((mask.shape[0] // 4, mask.shape[1] // 2), dtype=np.uint8)
+    for down, across in np.ndindex(_BITS.shape):  # eight whole planes: a third of the time of one product and sum
+        patterns |= bits[down::4, across::2] * _BITS[down, across]
+    return patterns
 
 
 def nice_ceiling(value: float) -> float:
