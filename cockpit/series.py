@@ -6,6 +6,7 @@ million points take 0.6 MB, ten million a ninth more, and what is drawn of them 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -58,7 +59,7 @@ class Series:
         buffer.used = self._length + 1
         return self._version(buffer, self._length + 1, self._levels, self.line)
 
-    def extend(self, x: np.ndarray | list[float], y: np.ndarray | list[float | None]) -> Series:
+    def extend(self, x: np.ndarray | Sequence[float], y: np.ndarray | Sequence[float | None]) -> Series:
         """This curve and more points; the same as appending them one by one."""
         x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         if not len(x):

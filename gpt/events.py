@@ -450,12 +450,10 @@ class Failed(Event, frozen=True, tag=True, kw_only=True):
 
 
 AnyEvent = (
-    RunStarted | Resumed | StateChanged | StepDone | SpikeDetected | NoiseScaleEstimated
-    | EvalDone | CheckpointSaved | CheckpointFailed | SampleStarted
-    | SampleText | SampleDone | SampleScored | RangeTestStarted | RangeTestPoint | RangeTestDone | Paused | Continued | CommandReceived
-    | ConfigChanged | ConfigRefused
-    | CommandScheduled | CommandUnscheduled | LedgerUpdated | MemorySampled | StateMeasured | TelemetrySampled | LogLine | Finished
-    | Failed
+    RunStarted | Resumed | StateChanged | StepDone | SpikeDetected | NoiseScaleEstimated | EvalDone | CheckpointSaved
+    | CheckpointFailed | SampleStarted | SampleText | SampleDone | SampleScored | RangeTestStarted | RangeTestPoint
+    | RangeTestDone | Paused | Continued | CommandReceived | ConfigChanged | ConfigRefused | CommandScheduled
+    | CommandUnscheduled | LedgerUpdated | MemorySampled | StateMeasured | TelemetrySampled | LogLine | Finished | Failed
 )  # fmt: skip
 
 _encoder = msgspec.json.Encoder()

@@ -16,7 +16,7 @@ from cockpit.state import RunState
 from cockpit.widgets.axes import UNITS
 from cockpit.widgets.board import Board, chooser, readout
 from cockpit.widgets.chart import ZOOM, ChartWidget
-from cockpit.widgets.drawing import Look
+from cockpit.widgets.drawing import Outlook
 from cockpit.widgets.measures import MEASURES
 from cockpit.widgets.rows import RowsWidget
 
@@ -76,7 +76,7 @@ class GraphView(View[None]):
         Binding("escape", "out", "back"),
     ]  # fmt: skip
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: Outlook) -> None:
         super().__init__("charts", _KEYS)
         self.board = Board(look)
         self._chooser = _Chooser(self.board)
@@ -189,7 +189,7 @@ class _Readout(RowsWidget):
 
     DEFAULT_CSS = "_Readout { height: 2; }"
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: Outlook) -> None:
         super().__init__()
         self._look = look
 

@@ -14,7 +14,7 @@ from cockpit.state import RunState
 from cockpit.widgets import ink
 from cockpit.widgets.axes import label, ruler
 from cockpit.widgets.chart import ChartWidget, ghost_words
-from cockpit.widgets.drawing import AXIS, MARKERS, Look, draw
+from cockpit.widgets.drawing import AXIS, MARKERS, Outlook, draw
 from cockpit.widgets.measures import LOSS, MEASURES, Measure
 from cockpit.widgets.rows import Piece, fit, row, rule, width_of
 
@@ -66,9 +66,9 @@ class Board(ChartWidget):
     class Picked(Message):
         """A chart was clicked."""
 
-    def __init__(self, look: Look, *, id: str | None = None) -> None:
+    def __init__(self, look: Outlook, *, id: str | None = None) -> None:
         super().__init__(look, id=id)
-        self.chosen = list(DEFAULT)
+        self.chosen: list[str] = [*DEFAULT]
         """Ids of the measures shown."""
         self.focus_id = "loss"
         """The measure that keys are meant for."""
@@ -206,7 +206,7 @@ def chooser(chosen: list[str], state: RunState, width: int) -> Strip:
     return row(width, pieces)
 
 
-def readout(state: RunState, look: Look, width: int) -> list[Strip]:
+def readout(state: RunState, look: Outlook, width: int) -> list[Strip]:
     """Two rows on the step under the crosshair: where it is on every axis and what happened there."""
     cursor = look.lens.cursor
     if cursor is None:
@@ -230,7 +230,7 @@ def readout(state: RunState, look: Look, width: int) -> list[Strip]:
     return [row(width, pieces), row(width, events_at(state, look, cursor))]
 
 
-def events_at(state: RunState, look: Look, cursor: float) -> list[Piece]:
+def events_at(state: RunState, look: Outlook, cursor: float) -> list[Piece]:
     """What happened at a step, or at the nearest one before and after it within a hundredth of what is shown."""
     first, last = look.lens.window or (0.0, float(max(1, state.step)))
     near = max(0.5, (last - first) / 100)

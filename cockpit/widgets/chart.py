@@ -10,11 +10,12 @@ from textual.strip import Strip
 
 from cockpit import format as fmt
 from cockpit.overlays import Ghost, ahead, value_at
+from cockpit.sanitize import clean_line
 from cockpit.smoothing import USUAL
 from cockpit.state import RunState
 from cockpit.widgets import ink
 from cockpit.widgets.axes import XAxis, panned, ruler, x_axis, zoomed
-from cockpit.widgets.drawing import AXIS, MARKERS, Look, draw, step_range
+from cockpit.widgets.drawing import AXIS, MARKERS, Outlook, draw, step_range
 from cockpit.widgets.measures import LOSS
 from cockpit.widgets.rows import Piece, RowsWidget, rule, width_of
 
@@ -31,7 +32,7 @@ class ChartWidget(RowsWidget):
         look: what the pilot has chosen to see; shared by all charts of an app.
     """
 
-    def __init__(self, look: Look, *, id: str | None = None) -> None:
+    def __init__(self, look: Outlook, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.look = look
         self._dragged: float | None = None
@@ -120,7 +121,7 @@ class LossChart(ChartWidget):
     DEFAULT_CSS = "LossChart { height: 1fr; min-height: 4; }"
 
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(Look(), id=id)
+        super().__init__(Outlook(), id=id)
         self._key: tuple | None = None
         self._made: list[Strip] = []
 
@@ -135,9 +136,9 @@ class LossChart(ChartWidget):
         return self._made
 
 
-def legend(state: RunState, width: int, look: Look | None = None) -> Strip:
+def legend(state: RunState, width: int, look: Outlook | None = None) -> Strip:
     """The section's rule with each curve's glyph, name and newest value, or its value under the crosshair."""
-    look = look or Look()
+    look = look or Outlook()
     cursor = look.lens.cursor
     evaluation = state.evaluation
     last, smooth = state.last.loss if state.last else None, state.smoothed_loss.last
@@ -175,11 +176,12 @@ def legend(state: RunState, width: int, look: Look | None = None) -> Strip:
     return rule(width, left, right)
 
 
-def ghost_words(state: RunState, ghost: Ghost, number: int, look: Look) -> list[Piece]:
+def ghost_words(state: RunState, ghost: Ghost, number: int, look: Outlook) -> list[Piece]:
     """An earlier run's glyph and name, and how far this run is ahead of it at the same place of the axis."""
     style = ink.GHOSTS[number % len(ink.GHOSTS)]
-    name = ghost.name if len(ghost.name) <= 20 else f"{ghost.name[:19]}…"
-    pieces: list[Piece] = [("━", style), (f" {name} ", ink.DIM)]
+    name = clean_line(ghost.name)
+    name = name if len(name) <= 20 else f"{name[:19]}…"
+    pieces: list[Piece] = [(f"━{number + 1}", style), (f" {name} ", ink.DIM)]
     lead = lead_over(state, ghost, look)
     if lead is None:
         ended = look.lens.cursor is None and ghost.state.step < state.step
@@ -187,9 +189,9 @@ def ghost_words(state: RunState, ghost: Ghost, number: int, look: Look) -> list[
     return [*pieces, (f"{'ahead' if lead >= 0 else 'behind'} {abs(lead):.3f}", ink.GOOD if lead >= 0 else ink.WARNING)]
 
 
-def lead_over(state: RunState, ghost: Ghost, look: Look) -> float | None:
+def lead_over(state: RunState, ghost: Ghost, look: Outlook) -> float | None:
     """How much lower our smoothed loss is than an earlier run's at the same place of the axis (step, token, second or
-    FLOP): the crosshair's, or the newest. nats/token; below 0 where ours is higher; None where one of them is unknown."""
+    FLOP): the crosshair's, or the newest. nats/token; below 0 where ours is higher, None where one is unknown."""
     step = look.lens.cursor if look.lens.cursor is not None else state.step
     line = look.line(state, LOSS)
     ours = line.last if look.lens.cursor is None else value_at(line, step)

@@ -39,14 +39,11 @@ MARKERS: dict[str, tuple[str, Style, str]] = {
     "spike": ("!", ink.WARNING, "spike"),
 }
 """Kind of marker → glyph, style, word; a later kind hides an earlier one in the same cell."""
-GHOST_GLYPHS = "╌┄┉┅"
-"""What stands for an earlier run where colours do not tell; one after the other."""
-
 _BLANK, _RAW, _LINE, _POINT, _GRID, _OUTSIDE, _LABEL, _CURSOR, _REFERENCE, _ABANDONED, _GHOST = range(11)
 
 
 @dataclass
-class Look:
+class Outlook:
     """What a pilot has chosen to see, and what is kept between two drawings so that they stay cheap."""
 
     lens: Lens = field(default_factory=Lens)
@@ -81,9 +78,9 @@ def step_range(state: RunState) -> tuple[float, float]:
     return first, last
 
 
-def draw(state: RunState, width: int, height: int, look: Look | None = None, measure: Measure = LOSS) -> list[Strip]:
+def draw(state: RunState, width: int, height: int, look: Outlook | None = None, measure: Measure = LOSS) -> list[Strip]:
     """A plot with its axes: `height` rows of `width` cells."""
-    look = look or Look()
+    look = look or Outlook()
     lens = look.lens
     cells, plot_rows = width - AXIS, height - 2
     if cells < 4 or plot_rows < 1:
@@ -112,6 +109,8 @@ def draw(state: RunState, width: int, height: int, look: Look | None = None, mea
     for number, ghost in enumerate(ghosts):
         scene.curve(chars, styles, ghost, ghost, _GHOST + number)
     scene.curve(chars, styles, line, line, _LINE)
+    for number, ghost in enumerate(ghosts):
+        scene.number(chars, styles, ghost, number)
     scene.dots(chars, styles, at, points)
     if lens.cursor is not None:
         _cursor(chars, styles, axis.place(lens.cursor))
@@ -205,7 +204,7 @@ class _Scene:
         styles[drawn] = style
 
     def abandoned(self, chars: np.ndarray, styles: np.ndarray, stretches: Sequence[Abandoned]) -> None:
-        """Draws what the run went back from, dimmed: every other column of dots, to be told apart without colour too."""
+        """Draws what the run went back from, dimmed: every other column of dots, for where there are no colours."""
         for left in stretches:
             u, y = self.axis.u(left.x), self.values(left.y)
             low, high = plot.joined(*plot.envelope(u, y, self.axis.u0, self.axis.u1, self.columns))
@@ -214,6 +213,14 @@ class _Scene:
             pattern = self.pen.patterns(mask)
             drawn = pattern > 0
             chars[drawn], styles[drawn] = self.pen.thin[pattern[drawn]], _ABANDONED
+
+    def number(self, chars: np.ndarray, styles: np.ndarray, line: np.ndarray, number: int) -> None:
+        """Writes an earlier run's number at the end of its line: colours alone do not tell lines apart."""
+        known = np.flatnonzero(np.isfinite(line))
+        if len(known):
+            at, cell = int(self.row(line[known[-1]])), int(known[-1]) // self.pen.across
+            if 0 <= at < self.rows:
+                chars[at, cell], styles[at, cell] = ord("1") + number, _GHOST + number
 
     def dots(self, chars: np.ndarray, styles: np.ndarray, places: np.ndarray, values: np.ndarray) -> None:
         """Draws single points."""
@@ -343,7 +350,7 @@ def _axis(
         topmost = np.full(cells, -1)
         np.maximum.at(topmost, at, ranks[shown])
         for cell in np.flatnonzero(topmost >= 0).tolist():
-            glyphs[cell] = _BY_RANK[topmost[cell]]
+            glyphs[cell] = _BY_RANK[int(topmost[cell])]
     if cursor is not None and 0 <= (place := axis.place(cursor)) <= 1 and glyphs[_cell(place, cells)][1] is ink.RULE:
         glyphs[_cell(place, cells)] = ("┴", ink.CURSOR)
     pieces: list[Piece] = [(" " * (AXIS - 1) + "└", ink.RULE)]

@@ -58,18 +58,16 @@ HEAT = tuple(Style(color=color) for color in HEAT_COLORS)
 """A measure from the least to the greatest, such as the probability of a token."""
 GHOSTS = tuple(Style(color=color) for color in GHOST_COLORS)
 """Other runs beside this one; each with a name or a glyph of its own."""
+CURSOR = Style(color=BRIGHT_COLOR)
+"""The crosshair, and the step it stands on."""
+REFERENCE = Style(color=DIM_COLOR)
+"""A published loss, as a level with its name."""
 
 
 def on(color: str) -> Style:
     """Letters on a coloured ground: dark ones, or light ones where the theme is light."""
     return Style(color=ON_COLOR, bgcolor=color, bold=True)
 
-
-CURSOR = Style(color="#ffffff")
-REFERENCE = Style(color="#b39b5c")
-"""A published loss."""
-GHOSTS = (Style(color="#a9805a"), Style(color="#7d93b8"), Style(color="#7fa37a"), Style(color="#9c86b0"))
-"""Earlier runs, quieter than the run itself."""
 
 STATE_COLORS = {
     "starting": DIM_COLOR, "compiling": DIM_COLOR, "running": GOOD_COLOR, "evaluating": VALIDATION_COLOR,
