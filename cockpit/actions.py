@@ -209,7 +209,7 @@ ACTIONS: tuple[Action, ...] = (
     ),
     Action(
         "overlays", "o", "overlays",
-        "Choose what to see behind the loss: earlier runs, with how far ahead of them this one is, and published losses.",
+        "Choose what to see behind the loss: earlier runs, with how far ahead of each this one is, and published ones.",
         when=always, opens="cockpit.screens.overlays:choose_overlays", in_footer=False, everywhere=True,
     ),
     Action(

@@ -24,7 +24,7 @@ from cockpit.sanitize import shown
 from cockpit.stretch import Stretch, packed
 from gpt import durable
 from gpt.errors import RunError
-from gpt.events import AnyEvent, Origin, decode, decode_lines
+from gpt.events import AnyEvent, Event, Origin, decode, decode_lines
 
 DEFAULT_RUNS_DIR = Path("runs")
 MAX_NAME_BYTES = 100
@@ -197,7 +197,7 @@ class Run:
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                     self.skipped_lines += 1
 
-    def read_stretches(self) -> Iterator[AnyEvent | Stretch]:
+    def read_stretches(self) -> Iterator[Event | Stretch]:
         """What `read_events` gives, steps in stretches: ten times as fast to reduce, and little of it in memory."""
         self.skipped_lines = 0
         try:

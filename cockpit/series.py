@@ -108,7 +108,7 @@ class Series:
         if self._length:
             value = self._buffer.data[1, self._length - 1]
         elif self._levels:
-            value = next(level.data[_LAST, -1] for level in self._levels if level.count)
+            value = next(level.data[_LAST, -1] for level in self._levels if level.buckets)
         else:
             return None
         return None if np.isnan(value) else float(value)
@@ -172,7 +172,7 @@ class Series:
         if self._length and x >= self.x[0]:
             return self.folded + int(np.searchsorted(self.x, x, side="right"))
         for level in self._levels:
-            if level.count and x >= level.data[_X0, 0]:
+            if level.buckets and x >= level.data[_X0, 0]:
                 return level.start + level.size * int(np.searchsorted(level.data[_X1], x, side="right"))
         return 0
 
@@ -210,12 +210,12 @@ class _Level(NamedTuple):
     """(5, n): first and last x, least and greatest y, newest y."""
 
     @property
-    def count(self) -> int:
+    def buckets(self) -> int:
         return self.data.shape[1]
 
     @property
     def end(self) -> int:
-        return self.start + self.size * self.count
+        return self.start + self.size * self.buckets
 
 
 def _fold(levels: tuple[_Level, ...], points: np.ndarray) -> tuple[_Level, ...]:

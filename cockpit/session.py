@@ -29,6 +29,7 @@ from cockpit.profile import Loaded
 from cockpit.runs import Run, latest
 from cockpit.sanitize import clean_line
 from cockpit.state import RunState, reduce
+from cockpit.stretch import Stretch
 from cockpit.terminal import captured_console, is_interactive, screen_on_terminal
 from cockpit.trackers import check_trackers
 from cockpit.writeback import WriteBack
@@ -212,7 +213,7 @@ def _follow(link: LocalLink, reporter: HeadlessReporter, *, since: float, silent
     while not ended:
         ended = link.join(POLL_SECONDS)
         for event in link.drain():
-            if silently or event.time < since:
+            if silently or isinstance(event, Stretch) or event.time < since:
                 reporter.state = reduce(reporter.state, event)
                 continue
             with suppress(OSError):  # whoever read our output is gone; the run goes on

@@ -32,8 +32,9 @@ def smoothed(values: Sequence[float | None], previous: float | None, count: int,
         mean = _onward(mean, value, memory)
         means.append(mean)
     rest, share = values[len(means) :], 1 - decay
-    if mean == mean and None not in rest and not any(value != value for value in rest):
-        means += [mean := decay * mean + share * value for value in rest]  # pyright: ignore[reportOptionalOperand]
+    known = [value for value in rest if value is not None and value == value]
+    if mean == mean and len(known) == len(rest):
+        means += [mean := decay * mean + share * value for value in known]
     else:  # the same, at a quarter of the speed
         means += [mean := _onward(mean, value, decay) for value in rest]
     return means

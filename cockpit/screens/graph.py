@@ -64,7 +64,7 @@ class GraphView(View[None]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(measure.key, f"toggle('{measure.id}')", measure.title) for measure in MEASURES),
+        *(Binding(measure.key, f"pane('{measure.id}')", measure.title) for measure in MEASURES),
         Binding("g,enter,f", "alone", "one"), Binding("tab", "next", "next chart"),
         Binding("x", "axis", "axis"), Binding("X", "log_x", "log x"), Binding("y", "log_y", "log y"),
         Binding("k", "clip", "clip"), Binding("m", "pen", "marks"),
@@ -97,7 +97,7 @@ class GraphView(View[None]):
         self.board.change(lens=replace(self.board.look.lens, **changes))
         self.show_body(self.shows)
 
-    def action_toggle(self, measure_id: str) -> None:
+    def action_pane(self, measure_id: str) -> None:
         """Shows or hides a measure."""
         self.board.toggle(next(measure for measure in MEASURES if measure.id == measure_id))
         self.show_body(self.shows)

@@ -152,6 +152,8 @@ def _shown(lens: Lens, axis: XAxis, left: float, right: float, extent: tuple[flo
         middle = (first + last) / 2
         first, last = middle - CLOSEST / 2, middle + CLOSEST / 2
     first, last = max(first, extent[0]), min(last, extent[1])
+    if last - first < CLOSEST:
+        first, last = max(extent[0], last - CLOSEST), min(extent[1], first + CLOSEST)
     whole = first <= extent[0] and last >= extent[1]
     return replace(lens, window=None if whole or last <= first else (first, last))
 

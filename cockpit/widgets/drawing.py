@@ -97,7 +97,10 @@ def draw(state: RunState, width: int, height: int, look: Outlook | None = None, 
     line = scene.line(look.line(state, measure)) if drawn else np.full(columns, np.nan)
     ghosts = [scene.line(look.ghost_line(ghost, measure), _of(ghost, lens)) for ghost in look.overlays.ghosts]
     at, points = scene.points(measure.points(state) if measure.points else Series())
-    scene.fit(low, high, np.concatenate((_settled(points, at, lens), *ghosts)), lens)
+    lowest, highest = low, high
+    for ghost in ghosts:
+        lowest, highest = np.fmin(lowest, ghost), np.fmax(highest, ghost)
+    scene.fit(lowest, highest, _settled(points, at, lens), lens)
 
     chars, styles = canvas(plot_rows, cells)
     labels = scene.grid(chars, styles)
@@ -328,9 +331,9 @@ def _outside(chars: np.ndarray, styles: np.ndarray, high: np.ndarray, scene: _Sc
 
 def _strip(label: str | None, chars: np.ndarray, styles: np.ndarray, width: int, inks: Sequence[Style]) -> Strip:
     segments = [Segment(f"{label or '':>{AXIS - 2}} ", ink.FAINT), Segment("┤" if label else "│", ink.RULE)]
-    starts = [0, *(np.flatnonzero(np.diff(styles)) + 1), len(styles)]
+    starts = [0, *(np.flatnonzero(np.diff(styles)) + 1).tolist(), len(styles)]
     text = chars.tobytes().decode("utf-32-le")
-    segments += [Segment(text[start:end], inks[styles[start]]) for start, end in pairwise(starts)]
+    segments += [Segment(text[start:end], inks[int(styles[start])]) for start, end in pairwise(starts)]
     return Strip(segments, width)
 
 

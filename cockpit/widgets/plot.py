@@ -185,6 +185,7 @@ def clipped_range(
     usual = float(np.quantile(high[settled], 0.97))
     if top - bottom > 1.5 * (usual - bottom) > 0:
         top = usual + 0.15 * (usual - bottom)
+    top = max(top, float(others.max(initial=-math.inf)))
     span = max(top - bottom, 1e-3 * abs(bottom), 1e-12)
     return bottom - 0.02 * span, max(top, bottom + span) + 0.02 * span
 
