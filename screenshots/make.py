@@ -133,6 +133,8 @@ async def make(run_dir: Path, folder: Path) -> list[Path]:
     pictures["time"] = await picture(live, profile, at, "T")
     pictures["reload"] = await picture(live, profile, at, "r", fresh=lambda: other)
     pictures["help"] = await picture(live, profile, at, "question_mark")
+    pictures["charts"] = await picture(live, profile, at, "g", "6", "left", "ctrl+left")
+    pictures["overlays"] = await picture(live, profile, at, "o")
     pictures["quit"] = await picture(live, profile, at, "q")
     paths = []
     for name, svg in pictures.items():

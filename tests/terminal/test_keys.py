@@ -109,6 +109,32 @@ def test_i_shows_what_holds_memory_and_capital_t_where_the_time_went(cockpit: Co
     cockpit.wait_for("ms/iter")
 
 
+def test_g_shows_the_charts_and_their_keys_work_there_while_the_run_goes_on(cockpit: Cockpit) -> None:
+    cockpit.press("g")
+    cockpit.wait_for("charts", "grad norm", "one/all")
+    cockpit.press("x")
+    cockpit.wait_for("over tokens")
+    cockpit.press("]")
+    cockpit.wait_for("smoothing 0.99")
+    cockpit.press("\x1b[D")  # the left arrow
+    cockpit.wait_for("tokens/s", "FLOPs")
+    cockpit.press("[")
+    cockpit.wait_for("forgets all but 0.98")
+    seen = cockpit.wait_event(ev.StepDone)
+    cockpit.wait_event(ev.StepDone, step=seen.step + 20)
+    cockpit.press("q")
+    cockpit.wait_for("sample", "log")
+
+
+def test_o_puts_a_published_loss_behind_the_curve(cockpit: Cockpit) -> None:
+    cockpit.press("o")
+    cockpit.wait_for("Behind the loss", "none in this folder yet", "gpt2-124m")
+    cockpit.press(" ")
+    cockpit.wait_for("● gpt2-124m")
+    cockpit.press("o")
+    cockpit.wait_for("gpt2-124m 3.12")
+
+
 def test_c_saves_a_checkpoint(cockpit: Cockpit) -> None:
     cockpit.press("c")
     saved = cockpit.wait_event(ev.CheckpointSaved, reason="asked")
