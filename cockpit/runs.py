@@ -15,13 +15,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import tomli
 
 from cockpit.sanitize import shown
-from cockpit.stretch import Stretch, packed
 from gpt import durable
 from gpt.errors import RunError
 from gpt.events import AnyEvent, Event, Origin, decode, decode_lines
@@ -31,6 +30,9 @@ MAX_NAME_BYTES = 100
 """Longest name of a run; leaves room for a file beside it on every file system."""
 
 _LOCK_PATIENCE = 0.3  # seconds; a listing that looks whether a run is locked holds the lock for microseconds
+if TYPE_CHECKING:
+    from cockpit.stretch import Stretch
+
 _BLOCK = 2**17  # what is decoded at once still lies in the processor's cache when its columns are made
 _OWN_FILES = ("run.json", "profile.toml", "events.jsonl", "console.log", "lock", "control.sock")
 _OWN_FOLDERS = ("checkpoints", "tensorboard", "wandb")
@@ -199,6 +201,8 @@ class Run:
 
     def read_stretches(self) -> Iterator[Event | Stretch]:
         """What `read_events` gives, steps in stretches: ten times as fast to reduce, and little of it in memory."""
+        from cockpit.stretch import packed  # brings numpy, which most commands need not load
+
         self.skipped_lines = 0
         try:
             file = self.events_path.open("rb")

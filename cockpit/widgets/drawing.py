@@ -179,6 +179,8 @@ class _Scene:
             ends = plot.whole_range(low, high, others)
         scale = plot.log_scale if self.log else plot.scale
         self.y0, self.y1, self.ticks = scale(*ends, self.rows)
+        if not self.log and not (low < 0).any():
+            self.ticks = [tick for tick in self.ticks if tick >= 0]  # nothing is there to be read below
 
     def row(self, y: np.ndarray | float) -> np.ndarray:
         """Row of cells of a value, counted from the top; outside 0…rows - 1 where it is off the scale."""
