@@ -200,6 +200,8 @@ class CockpitApp(App[QuitChoice]):
             self.state = reduce(self.state, event)
             self._notice(event)
             self._dirty = True
+            if isinstance(event, Stretch):
+                self.budget.hurry()  # a log that is being read: what it costs is not the screen's
             self._stirred |= not isinstance(event, TICKING)
         now = time.monotonic()
         if self._message_until is not None and now >= self._message_until:

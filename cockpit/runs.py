@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 import tomli
@@ -201,7 +201,7 @@ class Run:
 
     def read_stretches(self) -> Iterator[Event | Stretch]:
         """What `read_events` gives, steps in stretches: ten times as fast to reduce, and little of it in memory."""
-        from cockpit.stretch import packed  # brings numpy, which most commands need not load
+        from cockpit.stretch import coalesced  # brings numpy, which most commands need not load
 
         self.skipped_lines = 0
         try:
@@ -209,10 +209,15 @@ class Run:
         except FileNotFoundError:
             return
         with file:
-            torn = b""
-            while block := file.read(_BLOCK):
-                whole, newline, torn = (torn + block).rpartition(b"\n")
-                yield from packed(self._decoded(whole + newline))
+            yield from coalesced(self._blocks(file))
+
+    def _blocks(self, file: IO[bytes]) -> Iterator[Event | Stretch]:
+        from cockpit.stretch import packed
+
+        torn = b""
+        while block := file.read(_BLOCK):
+            whole, newline, torn = (torn + block).rpartition(b"\n")
+            yield from packed(self._decoded(whole + newline))
 
     def _decoded(self, lines: bytes) -> list[AnyEvent]:
         """The events of whole lines; what is not an event is skipped and counted."""

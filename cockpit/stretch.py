@@ -46,6 +46,38 @@ def packed(events: Iterable[Event | Stretch]) -> Iterator[Event | Stretch]:
     yield from _together(run)
 
 
+def coalesced(events: Iterable[Event | Stretch], most: int = 8192) -> Iterator[Event | Stretch]:
+    """The same events in order, neighbouring stretches as one, up to about `most` steps."""
+    held: list[Stretch] = []
+    count = 0
+    for event in events:
+        if isinstance(event, Stretch):
+            held.append(event)
+            count += event.columns.shape[1]
+            if count < most:
+                continue
+        if held:
+            yield _one(held)
+            held, count = [], 0
+        if not isinstance(event, Stretch):
+            yield event
+    if held:
+        yield _one(held)
+
+
+def _one(stretches: list[Stretch]) -> Stretch:
+    if len(stretches) == 1:
+        return stretches[0]
+    beside: list[tuple[int, LedgerUpdated | MemorySampled | TelemetrySampled]] = []
+    before = 0
+    for stretch in stretches:
+        beside += [(before + number, event) for number, event in stretch.beside]
+        before += stretch.columns.shape[1]
+    columns = np.concatenate([stretch.columns for stretch in stretches], axis=1)
+    first, last = stretches[0], stretches[-1]
+    return Stretch(columns, last.last, tuple(beside), first.first_time, last.time)
+
+
 def _together(events: list[Event]) -> Iterable[Event | Stretch]:
     steps = [event for event in events if type(event) is StepDone]
     if len(steps) < SHORTEST:

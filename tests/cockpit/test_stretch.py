@@ -8,14 +8,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from played_runs import START, run_started, step_done, story
+from played_runs import START, FakeLink, run_started, step_done, still_app, story
 
 from cockpit import series
 from cockpit.meters import Meters
 from cockpit.runs import Run
 from cockpit.series import Series
 from cockpit.state import RunState, reduce, reduce_all
-from cockpit.stretch import Stretch, packed
+from cockpit.stretch import Stretch, coalesced, packed
 from gpt import events as ev
 
 
@@ -79,6 +79,7 @@ def test_a_log_reduced_in_stretches_gives_the_state_that_its_events_give_one_by_
     assert as_plain(reduce_all(RunState(), events)) == as_plain(singly)
     halves = reduce_all(reduce_all(RunState(), events[:777]), packed(events[777:]))
     assert as_plain(halves) == as_plain(singly)
+    assert as_plain(reduce_all(RunState(), coalesced(packed(events), 100))) == as_plain(singly)
 
 
 def test_a_log_on_disk_gives_the_same_either_way_and_what_is_no_event_is_counted(tmp_path: Path) -> None:
@@ -90,6 +91,17 @@ def test_a_log_on_disk_gives_the_same_either_way_and_what_is_no_event_is_counted
     skipped = run.skipped_lines
     assert as_plain(reduce_all(RunState(), run.read_stretches())) == as_plain(whole)
     assert (skipped, run.skipped_lines, whole.step) == (2, 2, 400)
+
+
+async def test_a_log_that_is_being_read_is_shown_without_waiting_for_the_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hurried: list[int] = []
+    app = still_app(FakeLink(list(packed(story()))))
+    monkeypatch.setattr(app.budget, "hurry", lambda: hurried.append(app.state.step))
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        assert hurried and hurried[-1] == app.state.step == 900
 
 
 def test_wall_time_adds_up_sittings_and_leaves_out_the_nights_between_them() -> None:
