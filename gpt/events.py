@@ -453,7 +453,8 @@ AnyEvent = (
     RunStarted | Resumed | StateChanged | StepDone | SpikeDetected | NoiseScaleEstimated | EvalDone | CheckpointSaved
     | CheckpointFailed | SampleStarted | SampleText | SampleDone | SampleScored | RangeTestStarted | RangeTestPoint
     | RangeTestDone | Paused | Continued | CommandReceived | ConfigChanged | ConfigRefused | CommandScheduled
-    | CommandUnscheduled | LedgerUpdated | MemorySampled | StateMeasured | TelemetrySampled | LogLine | Finished | Failed
+    | CommandUnscheduled | LedgerUpdated | MemorySampled | StateMeasured | TelemetrySampled | LogLine | Finished
+    | Failed
 )  # fmt: skip
 
 _encoder = msgspec.json.Encoder()
