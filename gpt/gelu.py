@@ -25,7 +25,7 @@ LARGEST = 2**19
 
 
 def gelu(x: Tensor) -> Tensor:
-    """GELU by the tanh approximation, of any shape. May overwrite `x`, which must be no leaf that needs a gradient."""
+    """GELU by the tanh approximation, of any shape."""
     if x.device.type != "cpu" or x.dtype != torch.float32:
         return F.gelu(x, approximate="tanh")
     if torch.compiler.is_compiling():  # one loop over the numbers whatever is in it, so the cheaper formula
@@ -34,7 +34,7 @@ def gelu(x: Tensor) -> Tensor:
         return F.gelu(x, approximate="tanh")
     if torch.is_grad_enabled() and x.requires_grad:
         return _Gelu.apply(x)  # pyright: ignore[reportReturnType]
-    return x.mul_(_gate(x, x.square()))
+    return x * _gate(x, x.square())
 
 
 class _Gelu(torch.autograd.Function):
@@ -42,8 +42,7 @@ class _Gelu(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         square = x.square()
         gate = _gate(x, square)
-        y = x.mul_(gate)  # in the memory of x: what is not fetched anew costs nothing
-        ctx.mark_dirty(x)
+        y = x * gate
         # dy/dx = σ + y·(1 - σ)·dz/dx, with dz/dx = slope + 3·cubic·x²
         slope = square.mul_(3 * _CUBIC).add_(_SLOPE).mul_(y)
         ctx.save_for_backward(slope.addcmul_(slope, gate, value=-1).add_(gate))
