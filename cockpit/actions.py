@@ -188,24 +188,24 @@ ACTIONS: tuple[Action, ...] = (
         "rewind", "b", "back",
         "Choose a checkpoint on the loss curve and go on from there, with another rate if you like. The present is "
         "saved first; what is left stays in the chart, dimmed, and its checkpoints are kept.",
-        opens="cockpit.screens.rewind:rewind", in_footer=False,
+        opens="cockpit.screens.rewind:rewind", in_footer=False, steers=True,
     ),
     Action(
         "fork", "f", "fork",
         "Begin a new run from a checkpoint of this one, or from now. This one is saved and stops.",
-        when=always, opens="cockpit.screens.rewind:fork", in_footer=False,
+        when=always, opens="cockpit.screens.rewind:fork", in_footer=False, steers=True,
     ),
     Action(
         "range_test", "L", "range test",
         "Try ever higher learning rates until the loss diverges, draw it, and suggest one. The training state is put "
         "back afterwards, bit for bit.",
-        opens="cockpit.screens.rangetest:range_test", in_footer=False,
+        opens="cockpit.screens.rangetest:range_test", in_footer=False, steers=True,
     ),
     Action(
         "graph", "g", "charts",
         "The curves on a screen of their own: loss, rate, gradient, speed, memory, power, over steps, tokens, time or "
         "FLOPs, with zoom and the values at a step.",
-        when=always, opens="cockpit.screens.graph:open_graph", footer_rank=1,
+        when=always, opens="cockpit.screens.graph:open_graph", footer_rank=8,
     ),
     Action(
         "overlays", "o", "overlays",

@@ -137,7 +137,7 @@ async def test_r_with_a_profile_that_is_wrong_shows_the_error_and_changes_nothin
 
 
 async def test_help_lists_every_action() -> None:
-    shown = await press(still_app(FakeLink(story())), "question_mark", size=(120, 60))
+    shown = await press(still_app(FakeLink(story())), "question_mark", size=(120, 120))
     for action in ACTIONS:
         assert action.help.split(".")[0][:40] in shown
 
