@@ -16,10 +16,10 @@ import torch
 
 from gpt import checkpoint
 from gpt import events as ev
+from gpt.byte_letters import LETTERS, spelled
 from gpt.config import ModelConfig, Profile
 from gpt.device import Device
 from gpt.errors import CheckpointError, DataError, DeviceError
-from gpt.interop import hftokenizer
 from gpt.interop.hftokenizer import HuggingFaceTokenizer, tokenizer_of
 from gpt.model import GPT
 from gpt.scoring import Corpus, own_validation, prepared, raw_text, score
@@ -241,9 +241,8 @@ def test_two_tokenizers_of_one_text_compare_by_its_bytes(tmp_path: Path) -> None
 def test_gpt2s_vocabulary_in_a_folder_is_known_as_gpt2s(huggingface: tuple[Path, Any]) -> None:
     tokenizers = pytest.importorskip("tokenizers")
     folder, _ = huggingface
-    byte = {value: char for char, value in hftokenizer._BYTES.items()}
     gpt2 = Gpt2Tokenizer()
-    vocab = {"".join(byte[value] for value in gpt2.token_bytes(token)): token for token in range(50256)}
+    vocab = {spelled(gpt2.token_bytes(token)): token for token in range(50256)}
     saved = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, []))
     saved.decoder = tokenizers.decoders.ByteLevel()
     saved.add_special_tokens(["<|endoftext|>"])
@@ -255,9 +254,8 @@ def test_gpt2s_vocabulary_in_a_folder_is_known_as_gpt2s(huggingface: tuple[Path,
 def test_a_tokenizer_of_ours_is_known_again_in_a_folder(ours: Tokenizer, tmp_path: Path) -> None:
     """As an export writes them: pairs that are never joined, of bytes or of characters."""
     tokenizers = pytest.importorskip("tokenizers")
-    spelled = {byte: char for char, byte in hftokenizer._BYTES.items()}
     is_byte = isinstance(ours, ByteTokenizer)
-    names = [spelled[token] if is_byte else ours.decode([token]) for token in range(ours.vocab_size)]
+    names = [LETTERS[token] if is_byte else ours.decode([token]) for token in range(ours.vocab_size)]
     saved = tokenizers.Tokenizer(tokenizers.models.BPE({name: token for token, name in enumerate(names)}, []))
     saved.decoder = tokenizers.decoders.ByteLevel() if is_byte else tokenizers.decoders.Fuse()
     if is_byte:
