@@ -31,6 +31,8 @@ PRESSED_BY = {
     "rougher": "test_keys.py::test_g_shows_the_charts_and_their_keys_work_there_while_the_run_goes_on",
     "smoother": "test_keys.py::test_g_shows_the_charts_and_their_keys_work_there_while_the_run_goes_on",
     "overlays": "test_keys.py::test_o_puts_a_published_loss_behind_the_curve",
+    "runs": "test_runs_and_logs.py::test_r_and_v_open_runs_and_log_while_training_goes_on",
+    "log": "test_runs_and_logs.py::test_r_and_v_open_runs_and_log_while_training_goes_on",
     "switch_pane": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
     "panel_chart": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
     "panel_instruments": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
