@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from cockpit import format as fmt
-from cockpit.actions import ACTIONS, BY_ID
+from cockpit.actions import ACTIONS, BY_ID, Action
 from cockpit.budget import FASTEST, FrameBudget
 from cockpit.driver import TerminalDriver
 from cockpit.forking import Fork
@@ -34,6 +34,7 @@ from cockpit.screens.quit import QuitChoice, QuitScreen
 from cockpit.screens.view import View
 from cockpit.state import RunState, reduce, spike_text
 from cockpit.stretch import Stretch
+from cockpit.visit import ENDED, Sight, leave, leave_all
 from cockpit.widgets.filters import Ascii, Plain, draws_unicode
 from cockpit.widgets.notice import Notice
 from cockpit.widgets.themes import DARK, LOOKS, Look
@@ -70,6 +71,7 @@ class CockpitApp(App[QuitChoice]):
         options: what was asked for on the command line.
         file: the profile on disk, to save settings to; None: there is none.
         recall: what the pilot arranged before; None: nothing, and nothing is kept.
+        main: another main screen than the usual one.
     """
 
     CSS_PATH = "cockpit.tcss"
@@ -83,6 +85,7 @@ class CockpitApp(App[QuitChoice]):
         file: WriteBack | None = None,
         options: ScreenOptions = USUAL,
         recall: Recall | None = None,
+        main: MainScreen | None = None,
     ) -> None:
         super().__init__()
         self.link = link
@@ -92,8 +95,12 @@ class CockpitApp(App[QuitChoice]):
         self.settings: dict[str, Any] = flatten(link.profile)
         """The run's settings by dotted key, changes while running included."""
         self.reload_profile, self.file = reload_profile, file
-        self._main = MainScreen(link.profile.name, link.run, thin=options.thin)
+        self.overlays: list[str] = []
+        """Names of the runs, in the folder of this one, that are drawn with it."""
+        self._main = main or MainScreen(link.profile.name, link.run, thin=options.thin)
         self._main.chart.look.overlays.references = list(link.profile.screen.references)
+        self.homes: list[Sight] = []
+        """What was in view before another run was visited, the first of all first."""
         self._dirty = True
         self._drew = False
         self._numbers_every = THIN_NUMBERS_EVERY if options.thin else NUMBERS_EVERY
@@ -162,7 +169,7 @@ class CockpitApp(App[QuitChoice]):
     def get_system_commands(self, screen: Screen) -> Iterable[SystemCommand]:
         """The palette: every action that can be done now."""
         for action in ACTIONS:
-            if action.when(self.state) and action.id != "palette":
+            if self.may(action) and action.id != "palette":
                 title = action.label_for(self.state) + (f"  ({action.key_label})" if action.key_label else "")
                 yield SystemCommand(
                     title, action.help, lambda chosen=action.id: self.call_next(self.action_pilot, chosen)
@@ -196,6 +203,8 @@ class CockpitApp(App[QuitChoice]):
         """
         if not self.screen_stack:
             return False  # the screen is being taken down: what comes now is for whoever follows it
+        for home in self.homes:
+            home.keep_up()
         for event in self.link.drain():
             self.state = reduce(self.state, event)
             self._notice(event)
@@ -321,9 +330,11 @@ class CockpitApp(App[QuitChoice]):
         action = BY_ID[name]
         if self.screen is not self._main and not (action.everywhere and isinstance(self.screen, View)):
             return
-        if self.options.readonly and action.is_steering:
+        if self._main.takes(name):
+            pass
+        elif self.options.readonly and action.is_steering:
             self.say(f"{action.label} is refused: --readonly only watches; start without it to steer", "warning")
-        elif action.when(self.state):
+        elif self.may(action):
             if action.command:
                 said = action.said(self.state) if action.said else ""
                 self.send(action.command(self.state))
@@ -333,12 +344,27 @@ class CockpitApp(App[QuitChoice]):
                 getattr(import_module(module), function)(self)
             else:
                 getattr(self, f"do_{name}")()
-        elif self.state.is_final:
+        elif self.state.is_final or not self.link.alive:
             end = "failed" if self.state.failed else "ended"
             self.say(f"the run has {end}: {action.label} does nothing now; q leaves", "warning")
         else:
             self.say(f"{action.label} works while paused: press space first", "warning")
         self.budget.hurry()
+        self.frame(force=True)
+
+    def may(self, action: Action) -> bool:
+        """Whether an action can be done now; of a run that nobody trains here only what an ended one allows."""
+        return action.when(self.state) and (self.link.alive or action.when(ENDED))
+
+    def show_moment(self, state: RunState, changes: Mapping[str, str]) -> None:
+        """Puts another moment of the run in place of this one.
+
+        Args:
+            changes: the settings changed up to then, as TOML.
+        """
+        self.state = state
+        self.settings = flatten(self.link.profile) | {key: from_toml(new) for key, new in changes.items()}
+        self._dirty = True
         self.frame(force=True)
 
     def open(self, screen: Box[Any] | View[Any], then: Callable[[Any], None] | None = None) -> None:
@@ -373,8 +399,10 @@ class CockpitApp(App[QuitChoice]):
         self.do_quit()
 
     def do_quit(self) -> None:
-        """Leaves where the run has ended, else asks how to."""
-        if self.state.is_final or not self.link.alive:
+        """Leaves where the run has ended, else asks how to; from a run that is only visited, goes back."""
+        if self.homes:
+            leave(self)
+        elif self.state.is_final or not self.link.alive:
             self.exit(None)
         elif not isinstance(self.screen, QuitScreen):
             self.open(QuitScreen(readonly=self.options.readonly), self._leave)
@@ -403,8 +431,13 @@ class CockpitApp(App[QuitChoice]):
 
     def terminate(self) -> None:
         """Asks the run to save and stop, and ends the screen with `stop`. A signal is obeyed with --readonly too."""
-        self.link.send(Stop(save=True))
+        (self.homes[0].link if self.homes else self.link).send(Stop(save=True))
         self._end("stop")
+
+    def exit(self, result: QuitChoice | None = None, return_code: int = 0, message: Any = None) -> None:
+        """Ends the screen; what it knows then is of the run that it was opened for."""
+        leave_all(self)
+        super().exit(result, return_code, message)
 
     def _end(self, choice: QuitChoice) -> None:
         self._leave_with = choice

@@ -27,7 +27,8 @@ app = App(
     help="Trains a small GPT on this machine and puts its pilot in front of it.",
     usage="Usage: gpt-cockpit PROFILE [--data SOURCE] [OPTIONS]\n"
     "       gpt-cockpit PROFILE --fork RUN[@STEP] [--run NAME]\n"
-    "       gpt-cockpit runs [--json]\n"
+    "       gpt-cockpit runs [--screen] [--json]\n"
+    "       gpt-cockpit replay RUN [--speed N] [--end]\n"
     "       gpt-cockpit keys\n"
     "       gpt-cockpit bench PROFILE [--baseline] [--screen] [--json]\n"
     "       gpt-cockpit import CKPT.PT [--data FOLDER] [--run NAME]\n"
@@ -98,9 +99,13 @@ def train(
 ) -> int:
     """Trains a profile.
 
-    Without a profile: lists those that are there.
+    Without a profile: shows the runs that are there, if any, on a terminal; otherwise what can be trained.
     """
     if profile is None:
+        from cockpit.terminal import is_interactive
+
+        if is_interactive() and any(runs_dir.glob("*/run.json")):
+            return runs(screen=True, runs_dir=runs_dir)
         _print(_overview())
         return 0
     from cockpit import profile as profiles
@@ -122,10 +127,15 @@ def train(
 @app.command
 def runs(
     *,
+    screen: Annotated[bool, Parameter(help="On a screen: sort, filter, open, compare, resume, delete.")] = False,
     json: Annotated[bool, Parameter(help="As JSON, for scripts.")] = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """Lists the runs: state, steps, losses, speed."""
+    if screen:
+        from cockpit import watching
+
+        return watching.show_runs(runs_dir)
     from cockpit import listing
     from cockpit.runs import list_runs
 
@@ -145,6 +155,21 @@ def keys() -> int:
     lines = [f"{action.id:<{width}}  {action.key_label or '-':<9} {action.help}" for action in ACTIONS]
     _print("\n".join([*lines, "", f"Other keys: {keymap.usual_path()}"]))
     return 0
+
+
+@app.command
+def replay(
+    run: Annotated[str, Parameter(help="Name of the run.")],
+    /,
+    *,
+    speed: Annotated[float, Parameter(help="How many times as fast as it was, 1 to 1000.", show_default=True)] = 10,
+    end: Annotated[bool, Parameter(help="Begin at the end: all of it in view, and followed if it goes on.")] = False,
+    runs_dir: RunsDir = Path("runs"),
+) -> int:
+    """Plays a run again from its log."""
+    from cockpit import watching
+
+    return watching.replay(run, runs_dir, speed=speed, at_end=end)
 
 
 @app.command(name="import")
@@ -229,6 +254,7 @@ def _overview() -> str:
         "  gpt-cockpit PROFILE --data TEXT|NAME   on other text: files, folders, a set of `data list`",
         "  gpt-cockpit plan PROFILE       what a run will take, here or on any card",
         "  gpt-cockpit runs               what has been trained here",
+        "  gpt-cockpit replay RUN         one of them again, at any speed",
         "  gpt-cockpit sample RUN         let it continue a prompt",
         "  gpt-cockpit eval RUN           its loss, perplexity and bits per byte; --against others",
         "  gpt-cockpit --help             all options",

@@ -17,7 +17,11 @@ Summary = dict[str, Any]
 
 def summarize(run: Run) -> Summary:
     """The figures of a run; None is unknown. Losses in nats/token, mfu and goodput 0…1, the rest as the key says."""
-    state = reduce_all(RunState(), run.read_stretches())
+    return figures(run, reduce_all(RunState(), run.read_stretches()))
+
+
+def figures(run: Run, state: RunState) -> Summary:
+    """The figures of a run of which a state is known already."""
     ms = state.median_ms()
     last = state.last
     slower = ms / last.ms if ms and last and last.ms else 1.0  # than the last step, which is one of many

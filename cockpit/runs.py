@@ -173,12 +173,19 @@ class Run:
         except msgspec.ValidationError:
             return None
 
-    def resume_command(self) -> str:
-        """What to type in this folder to go on with this run."""
-        where = "" if self.path.parent == DEFAULT_RUNS_DIR else f" --runs-dir {shlex.quote(str(self.path.parent))}"
+    def resume_arguments(self) -> list[str]:
+        """The program's arguments with which it goes on with this run, from this folder."""
         profile = Path(str(self.read_facts().get("profile_path") or self.path / "profile.toml"))
         profile = profile.relative_to(Path.cwd()) if profile.is_relative_to(Path.cwd()) else profile
-        return f"gpt-cockpit {shlex.quote(str(profile))} --run {shlex.quote(self.name)}{where} --resume"
+        return [str(profile), "--run", self.name, *self.where(), "--resume"]
+
+    def where(self) -> list[str]:
+        """The arguments that say in which folder it lies; none where that is the usual one."""
+        return [] if self.path.parent == DEFAULT_RUNS_DIR else ["--runs-dir", str(self.path.parent)]
+
+    def resume_command(self) -> str:
+        """What to type in this folder to go on with this run."""
+        return shlex.join(["gpt-cockpit", *self.resume_arguments()])
 
     def read_events(self) -> Iterator[AnyEvent]:
         """The events of the log, oldest first.

@@ -94,6 +94,10 @@ class MainScreen(Screen):
         """Rows that it takes of a terminal of so many."""
         return 0
 
+    def takes(self, action: str) -> bool:
+        """Whether this screen does an action itself, in its own way; if so, it has."""
+        return False
+
     def on_mount(self) -> None:
         self.share_out()
 

@@ -1,0 +1,192 @@
+"""A run that is played from its log: the main screen, and a row below to move in time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import BindingType
+from textual.widget import Widget
+from textual.widgets import Input, Static
+
+from cockpit.actions import ACTIONS, bindings
+from cockpit.link.replay import Moment, ReplayLink
+from cockpit.runs import Run
+from cockpit.screens.main import MainScreen
+from cockpit.screens.modal import Box, hints, text
+from cockpit.state import RunState
+from cockpit.visit import ENDED, visit
+from cockpit.widgets import ink
+from cockpit.widgets.keybar import KeyBar
+from cockpit.widgets.scrubber import ReplayKeys, Scrubber
+from gpt.config import flatten
+
+if TYPE_CHECKING:
+    from cockpit.app import CockpitApp
+
+TICK = 0.1
+"""Seconds between two movements."""
+GENTLE = 0.2
+"""Share of a core that reading a log takes while a run is trained here."""
+
+_MOVES: tuple[tuple[str, str], ...] = (
+    ("space", "play"), ("left", "shift(-0.01)"), ("right", "shift(0.01)"),
+    ("shift+left,pageup", "shift(-0.1)"), ("shift+right,pagedown", "shift(0.1)"),
+    ("comma", "steps(-1)"), ("full_stop", "steps(1)"), ("less_than_sign", "steps(-10)"),
+    ("greater_than_sign", "steps(10)"), ("home", "to(0)"), ("end", "to(1)"), ("e,n", "mark('evaluate', True)"),
+    ("E,N", "mark('evaluate', False)"), ("plus,up,equals_sign", "faster(1)"), ("minus,down", "faster(-1)"),
+    ("colon", "ask_step"),
+)  # fmt: skip
+
+
+def visit_run(app: CockpitApp, run: Run) -> None:
+    """Opens a run of the same folder in front of what is on the screen: all of it, as its log has it."""
+    link = ReplayLink(run, at_end=True, share=GENTLE if app.link.alive else 1.0)
+    visit(app, link, ReplayScreen(link), flatten(link.profile))
+
+
+class ReplayScreen(MainScreen, inherit_bindings=False):
+    """The main screen of a log. What would command a trainer moves in time instead, or does nothing."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *[binding for binding in bindings(a for a in ACTIONS if a.command is None and a.when(ENDED))],
+        ("escape", "app.pilot('quit')", "leave"),
+        *[(key, action, "") for key, action in _MOVES],
+    ]  # what stands last has its key
+
+    def __init__(self, link: ReplayLink) -> None:
+        self.scrubber = Scrubber(link, id="scrubber")
+        self.link = link
+        super().__init__(link.profile.name, link.run)
+
+    def make_keys(self) -> KeyBar:
+        return ReplayKeys(id="keys")
+
+    def below(self) -> Iterable[Widget]:
+        yield self.scrubber
+
+    def rows_below(self, height: int) -> int:
+        return 2 if height >= 12 else 1 if height >= 4 else 0
+
+    def share_out(self) -> None:
+        rows = self.rows_below(self.app.size.height)
+        self.scrubber.display = rows > 0
+        self.scrubber.styles.height = max(1, rows)
+        super().share_out()
+
+    def show(self, state: RunState, *, numbers: bool = True) -> bool:
+        drawn = super().show(state, numbers=numbers)
+        return self.scrubber.show(state) or drawn
+
+    def takes(self, action: str) -> bool:
+        """Space plays and halts wherever it works."""
+        if action == "pause":
+            self.action_play()
+        return action == "pause"
+
+    def on_mount(self) -> None:
+        self.set_interval(TICK, self._tick)
+        if self.link.complaint:
+            self.cockpit.say(f"the profile it kept is not readable: {self.link.complaint}", "warning")
+
+    def on_unmount(self) -> None:
+        self.link.close()
+
+    @property
+    def cockpit(self) -> CockpitApp:
+        """The app, as what it is."""
+        from cockpit.app import CockpitApp
+
+        assert isinstance(self.app, CockpitApp)
+        return self.app
+
+    def _tick(self) -> None:
+        """Lets time go on, while this run is the one in view."""
+        if self.cockpit.link is not self.link:
+            return
+        before = (self.link.position, self.link.length)
+        self._show(self.link.tick(time.monotonic()))
+        if self.app.screen is self and before != (self.link.position, self.link.length):
+            self.scrubber.redraw()
+
+    def _show(self, moment: Moment | None) -> None:
+        if moment is not None:
+            self.cockpit.show_moment(moment.state, moment.changes)
+
+    def _moved(self) -> None:
+        self.scrubber.redraw()
+        self.cockpit.budget.hurry()
+
+    # What its keys do
+
+    def action_play(self) -> None:
+        """Plays, or stands still."""
+        self._show(self.link.toggle())
+        self._moved()
+
+    def action_shift(self, share: float) -> None:
+        """Goes on or back by a share of the whole."""
+        here = self.link.length if self.link.at_end else self.link.position
+        self._show(self.link.seek(here + share * self.link.length))
+        self._moved()
+
+    def action_to(self, share: float) -> None:
+        """Goes to the beginning, the end, or between."""
+        self._show(self.link.seek(share * self.link.length))
+        self._moved()
+
+    def action_steps(self, by: int) -> None:
+        """Goes some steps on or back, and stands still there."""
+        self.link.playing = False
+        self._show(self.link.shift_step(by, self.cockpit.state.step))
+        self._moved()
+
+    def action_mark(self, kind: str, forward: bool) -> None:
+        """Goes to the next evaluation, or the one before."""
+        moment = self.link.seek_mark(kind, forward=forward)
+        if moment is None:
+            word = "further" if forward else "earlier"
+            self.cockpit.say(f"no {word} evaluation in {'the log' if self.link.complete else 'what has been read'}")
+        self._show(moment)
+        self._moved()
+
+    def action_faster(self, by: int) -> None:
+        """Plays faster or slower."""
+        self.link.faster(by)
+        self._moved()
+
+    def action_ask_step(self) -> None:
+        """Asks for a step to go to."""
+
+        def go(step: int | None) -> None:
+            if step is not None:
+                self._show(self.link.seek_step(step))
+                self._moved()
+
+        self.cockpit.open(StepScreen(self.cockpit.state.step), go)
+
+    def on_scrubber_moved(self, event: Scrubber.Moved) -> None:
+        share = event.share * self.link.length / max(1e-9, self.link.share_read)
+        self._show(self.link.seek(self.link.length if event.share >= 1 else share))
+        self._moved()
+
+
+class StepScreen(Box[int]):
+    """Asks for a step."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__("Go to which step?", hints(("enter", "go"), ("esc", "stay")))
+        self._step = step
+
+    def body(self) -> Iterable[Widget]:
+        yield Input(str(self._step), id="step", restrict="[0-9]{0,12}", compact=True, select_on_focus=True)
+        yield Static(text(("where it was taken for the last time, if a run went back", ink.DIM)))
+
+    def on_mount(self) -> None:
+        field = self.query_one(Input)
+        field.cursor_blink = False
+        field.focus()
+
+    def on_input_submitted(self) -> None:
+        self.dismiss(int(self.query_one(Input).value or 0))

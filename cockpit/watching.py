@@ -1,0 +1,98 @@
+"""Sittings without a trainer: the list of runs on a screen, and the replay of one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cockpit.runs import Run
+from cockpit.sanitize import clean
+from cockpit.terminal import captured_console, is_interactive, screen_on_terminal
+from gpt.errors import RunError
+
+if TYPE_CHECKING:
+    from cockpit.app import CockpitApp
+
+CPU_SHARE = 0.3
+"""Share of a core that the screen may take where nothing is trained beside it."""
+
+
+def show_runs(runs_dir: Path) -> int:
+    """Shows the runs of a folder until the screen is left, then does what was asked for there. Returns the exit code.
+
+    Raises RunError where there is no terminal.
+    """
+    _need_terminal()
+    from cockpit.screens.runs import RunsApp
+
+    app = RunsApp(runs_dir)
+    code = _show(app)
+    if code == 0 and app.start_next:
+        sys.stdout.write(f"{app.start_next.command}\n")
+        sys.stdout.flush()
+        if app.start_next.at_once:
+            os.execv(sys.executable, [sys.executable, "-m", "cockpit", *app.start_next.arguments])
+    return code
+
+
+def replay(name: str, runs_dir: Path, *, speed: float, at_end: bool) -> int:
+    """Plays a run's log until the screen is left. Returns the exit code.
+
+    Raises RunError where there is no such run, the speed is none, or there is no terminal.
+    """
+    run = Run.open(runs_dir, name)
+    if not 1 <= speed <= 1000:
+        raise RunError(f"--speed takes 1 to 1000 times as fast; got {speed:g}")
+    _need_terminal()
+    from cockpit.app import CockpitApp
+    from cockpit.link.replay import ReplayLink
+    from cockpit.screens.replay import ReplayScreen
+
+    link = ReplayLink(run, at_end=at_end, speed=speed)
+    return _show(CockpitApp(link, main=ReplayScreen(link)))
+
+
+def _need_terminal() -> None:
+    if not is_interactive():
+        raise RunError("no terminal to draw on; gpt-cockpit runs, without --screen, prints the runs")
+
+
+def _show(app: CockpitApp) -> int:
+    """Runs an app on the terminal; what is printed meanwhile is shown afterwards if it fails."""
+    from cockpit.budget import FrameBudget
+
+    app.budget = FrameBudget(CPU_SHARE)
+    received: list[int] = []
+
+    def end(number: int, frame: object) -> None:
+        received.append(number)
+        app.hang_up()
+
+    failed = False
+    with tempfile.TemporaryDirectory(prefix="gpt-cockpit-") as folder:
+        console = Path(folder) / "console.log"
+        before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        try:
+            with captured_console(console) as outside:
+                try:
+                    with screen_on_terminal(outside):
+                        app.run()
+                        failed = bool(app.return_code)
+                except Exception:
+                    traceback.print_exc()
+                    failed = True
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        for number in (signal.SIGTSTP, signal.SIGCONT):  # Textual's own stay behind, and abort where it is gone
+            signal.signal(number, signal.SIG_DFL)
+        if failed:
+            sys.stderr.write(clean(console.read_text(encoding="utf-8", errors="replace")))
+            sys.stderr.write("gpt-cockpit: the screen failed; this is our error\n")
+            return 1
+    return 128 + received[0] if received else 0
