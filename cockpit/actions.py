@@ -221,6 +221,11 @@ ACTIONS: tuple[Action, ...] = (
         when=always, opens="cockpit.screens.graph:smoother", in_footer=False, key_name="]", everywhere=True,
     ),
     Action(
+        "runs", "R", "runs",
+        "Every run in this folder, live or ended: sort, filter, open, overlay, compare, resume, delete.",
+        when=always, opens="cockpit.screens.runs:show_runs", in_footer=False,
+    ),
+    Action(
         "switch_pane", "tab", "log/sample", "On a narrow screen: show the log instead of the sample, or back.",
         when=always, in_footer=False,
     ),

@@ -17,8 +17,8 @@ from cockpit.runs import Run, list_runs
 from cockpit.state import RunState, reduce_all
 from gpt import events as ev
 
-TAIL = 1 << 17
-"""Bytes of a log's end that are read."""
+TAILS = (1 << 17, 1 << 20)
+"""Bytes of a log's end that are read; the second where the first holds no step, after a long pause."""
 HEAD = 1 << 14
 """Bytes of its beginning, where the first sitting says what it trains."""
 STEPS = 64
@@ -40,6 +40,8 @@ class Glance(msgspec.Struct, frozen=True):
     log does not tell."""
     live: bool
     """A process holds the run now."""
+    loss: float | None
+    """Mean training loss of the newest steps, nats/token."""
     losses: tuple[float, ...]
     """Training loss at places spread evenly over the log, nats/token."""
     size: int
@@ -57,8 +59,10 @@ class Glance(msgspec.Struct, frozen=True):
 
 def glance(run: Run) -> Glance:
     """Reads the ends of a run's log, its newest checkpoint's facts, and its size."""
-    state = _end_state(run)
+    sampled = sampled_steps(run.events_path, CURVE)
+    state = _end_state(run, sampled)
     figures = listing.figures(run, state)
+    losses = tuple(step.loss for step in sampled if step.loss is not None)
     checkpoint, evaluation = _newest_checkpoint(run)
     for name, source in (
         ("val_loss", state.finished), ("best_val_loss", state.finished), ("best_step", state.finished),
@@ -69,7 +73,7 @@ def glance(run: Run) -> Glance:
         if figures[name] is None or (name.startswith("best") and _is_better(evaluation, figures)):
             figures[name] = evaluation.get(name)
     return Glance(
-        run.name, figures, run.in_use, _losses(run), disk_size(run.path), _touched(run), checkpoint,
+        run.name, figures, run.in_use, state.smoothed_loss.last, losses, disk_size(run.path), _touched(run), checkpoint,
         state.started, state.finished, state.failed, run.read_facts(),
     )  # fmt: skip
 
@@ -80,12 +84,18 @@ def _is_better(evaluation: dict, figures: Summary) -> bool:
     return isinstance(best, float) and best < (figures["best_val_loss"] or 0)
 
 
-def _end_state(run: Run) -> RunState:
+def _end_state(run: Run, sampled: list[ev.StepDone]) -> RunState:
     """The state at the end of the log, without most of its steps: good for figures, not for curves."""
-    end = tail(run.events_path, TAIL).splitlines()
+    end: list[bytes] = []
+    for size in TAILS:
+        end = tail(run.events_path, size).splitlines()
+        if any(line.startswith(STEP) for line in end):
+            break
     events: list[ev.AnyEvent] = []
     if not any(line.startswith(b'{"event":"RunStarted"') for line in end):
         events += [event for event in _head(run) if isinstance(event, ev.RunStarted | ev.Resumed)]
+    if not any(line.startswith(STEP) for line in end):
+        events += sampled
     steps = [number for number, line in enumerate(end) if line.startswith(STEP)]
     newest = steps[-STEPS] if len(steps) > STEPS else 0
     meters = {max((n for n, line in enumerate(end) if line.startswith(kind)), default=-1) for kind in METERS}
@@ -104,10 +114,6 @@ def _head(run: Run) -> list[ev.AnyEvent]:
     except OSError:
         return []
     return decode_lines([line for line in block.splitlines() if not line.startswith(STEP)])[0]
-
-
-def _losses(run: Run) -> tuple[float, ...]:
-    return tuple(step.loss for step in sampled_steps(run.events_path, CURVE) if step.loss is not None)
 
 
 def _newest_checkpoint(run: Run) -> tuple[str | None, dict]:

@@ -9,12 +9,13 @@ from typing import IO
 
 import msgspec
 
-from gpt.events import AnyEvent, StepDone, decode
+from gpt.events import AnyEvent, ConfigChanged, StepDone, decode
 
 STEP = b'{"event":"StepDone"'
 """How the line of a step begins: a tag comes first, so that lines can be told apart without being decoded."""
 METERS = (b'{"event":"TelemetrySampled"', b'{"event":"MemorySampled"', b'{"event":"LedgerUpdated"')
 """How the lines of the machine's and the run's meters begin."""
+CHANGED = b'{"event":"ConfigChanged"'
 
 _LONGEST_LINE = 16 << 20
 
@@ -113,3 +114,13 @@ def _first_step(block: bytes, *, newest: bool = False) -> StepDone | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return event if isinstance(event, StepDone) else None
+
+
+def changed_settings(path: Path) -> dict[str, str]:
+    """Dotted key to newest value, as TOML, of the settings that were changed while the run went on."""
+    found: dict[str, str] = {}
+    for _, block in blocks(path, size=1 << 20):
+        if CHANGED in block:
+            lines = [line for line in block.splitlines() if line.startswith(CHANGED)]
+            found |= {event.key: event.new for event in decode_lines(lines)[0] if isinstance(event, ConfigChanged)}
+    return found

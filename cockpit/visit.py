@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cockpit.app import CockpitApp
     from cockpit.link.base import Link
     from cockpit.screens.main import MainScreen
+    from cockpit.writeback import WriteBack
 
 ENDED = RunState(state="finished")
 """What can be done now can be done with a run that nobody trains here."""
@@ -53,7 +54,8 @@ def visit(app: CockpitApp, link: Link, main: MainScreen, settings: dict[str, Any
     """Shows another run until its screen is left."""
     app.homes.append(Sight(app))
     app.link, app.state, app.settings, app._main = link, RunState(), settings, main
-    app.reload_profile, app.file, app.prompt, app.overlays = None, None, None, []
+    app.reload_profile, app.file, app.prompt = None, None, None
+    app.overlays = [name for name in app.overlays if name != link.run]
     app.push_screen(main)
     link.start()
 

@@ -28,7 +28,7 @@ def show_runs(runs_dir: Path) -> int:
     Raises RunError where there is no terminal.
     """
     _need_terminal()
-    from cockpit.screens.runs import RunsApp
+    from cockpit.runs_app import RunsApp
 
     app = RunsApp(runs_dir)
     code = _show(app)

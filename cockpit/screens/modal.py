@@ -72,7 +72,8 @@ class Box(LeftOnce[Result], ModalScreen[Result]):
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
             yield Static(text((self._title, ink.BRIGHT)), id="box-title")
-            yield Static(text(*run_pieces(self.shows)) if self.shows else "", id="box-run")
+            known = self.shows is not None and self.shows.first_time is not None
+            yield Static(text(*run_pieces(self.shows)) if self.shows and known else "", id="box-run")
             with VerticalScroll(id="box-body", can_focus=False):
                 yield from self.body()
             yield Static(self._foot, id="box-foot")
@@ -87,7 +88,8 @@ class Box(LeftOnce[Result], ModalScreen[Result]):
     def show_run(self, state: RunState) -> None:
         """Says what the run behind the box is doing; it goes on while the box is open."""
         self.shows = state
-        self.query_one("#box-run", Static).update(text(*run_pieces(state)))
+        if state.first_time is not None:
+            self.query_one("#box-run", Static).update(text(*run_pieces(state)))
 
     def action_close(self) -> None:
         """Closes the box; nothing happens."""

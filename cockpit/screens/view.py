@@ -84,7 +84,7 @@ class _Top(RowsWidget):
         self._title = title
 
     def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
-        return [rule(width, [(self._title, ink.BRIGHT)], run_pieces(state))]
+        return [rule(width, [(self._title, ink.BRIGHT)], run_pieces(state) if state.first_time is not None else [])]
 
 
 class _Keys(RowsWidget):

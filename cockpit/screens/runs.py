@@ -1,0 +1,418 @@
+"""All runs of a folder: live or ended, side by side; opened, overlaid, compared, resumed, deleted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import events
+from textual.binding import BindingType
+from textual.strip import Strip
+from textual.widget import Widget
+from textual.widgets import Input
+
+from cockpit import format as fmt
+from cockpit.deletion import delete
+from cockpit.glance import Glance, Watcher
+from cockpit.runs import Run
+from cockpit.sanitize import clean_line
+from cockpit.screens.runs_boxes import AttachScreen, CompareScreen, DeleteScreen, ResumeScreen, StartNext
+from cockpit.screens.view import View
+from cockpit.state import RunState
+from cockpit.widgets import ink
+from cockpit.widgets.rows import Piece, RowsWidget, row, rule
+from cockpit.widgets.runtable import BY_ID, SORTS, RunTable, age_of, size_text
+from gpt.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cockpit.app import CockpitApp
+
+LOOK = 0.2
+"""Seconds between two looks at what the watching thread has found."""
+NEWLY = 10
+"""Widths of a page key, in rows, where the table's height is not known yet."""
+
+
+def show_runs(app: CockpitApp) -> None:
+    """Opens the runs of the folder in which the run in view lies."""
+    app.open(RunsView(app.link.run_dir.parent, app.link.run))
+
+
+class RunsView(View[StartNext]):
+    """The list. Closes with what is to be started next, or None.
+
+    Args:
+        runs_dir: their folder.
+        here: name of the run that is in view behind it; empty for none.
+        can_start: whether the program is free to train what is chosen here.
+    """
+
+    AUTO_FOCUS = ""  # the field is for words only once they are asked for
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("up,k", "move(-1)", "up"), ("down,j", "move(1)", "down"),
+        ("pageup", "page(-1)", "page up"), ("pagedown", "page(1)", "page down"),
+        ("home", "move(-1000000)", "first"), ("end", "move(1000000)", "last"),
+        ("enter", "open", "open"), ("m", "mark", "mark"), ("M", "mark_all", "mark all"),
+        ("s", "sort(1)", "sort"), ("S", "sort(-1)", "sort"), ("i", "reverse", "reverse"), ("slash", "filter", "filter"),
+        ("o", "overlay", "overlay"), ("d", "compare", "compare"), ("r", "resume", "resume"), ("a", "attach", "attach"),
+        ("x,delete", "delete", "delete"),
+    ]  # fmt: skip
+
+    def __init__(self, runs_dir: Path, here: str = "", *, can_start: bool = False) -> None:
+        super().__init__("runs", [
+            ("enter", "open"), ("m", "mark"), ("/", "filter"), ("s", "sort"), ("o", "overlay"), ("d", "compare"),
+            ("r", "resume"), ("x", "delete"), ("a", "attach"), ("i", "reverse"),
+        ])  # fmt: skip
+        self.watcher = Watcher(runs_dir)
+        self.table, self.about, self.details = RunTable(), _About(), _Details()
+        self.field = Input(placeholder="words of a name, a profile, a state or a device", compact=True)
+        self.table.here = here or None
+        self._runs_dir, self._can_start = runs_dir, can_start
+        self._version = 0
+        self._deleted: list[str] = []
+
+    def body(self) -> Iterable[Widget]:
+        yield self.about
+        yield self.field
+        yield self.table
+        yield self.details
+
+    def on_mount(self) -> None:
+        self.field.display = False
+        self.field.cursor_blink = False
+        self.watcher.start()
+        self.set_interval(LOOK, self._look)
+
+    def on_unmount(self) -> None:
+        self.watcher.close()
+
+    def on_resize(self) -> None:
+        self.details.display = self.app.size.height >= 16
+
+    def show_body(self, state: RunState) -> bool:
+        self.table.overlaid = set(self.cockpit.overlays)
+        self._arrange()
+        return True
+
+    @property
+    def cockpit(self) -> CockpitApp:
+        """The app, as what it is."""
+        from cockpit.app import CockpitApp
+
+        assert isinstance(self.app, CockpitApp)
+        return self.app
+
+    @property
+    def chosen(self) -> list[Glance]:
+        """The marked runs, or the one under the bar where none is."""
+        marked = [glance for glance in self.watcher.glances if glance.name in self.table.marked]
+        return marked or ([self.table.current] if self.table.current else [])
+
+    def _look(self) -> None:
+        if self._deleted:
+            self.cockpit.say(self._deleted.pop(0), "info" if not self._deleted else "warning")
+            self.cockpit.frame(force=True)
+        if self.watcher.version != self._version:
+            self._arrange()
+
+    def _arrange(self) -> None:
+        self._version, glances = self.watcher.version, self.watcher.glances
+        self.table.marked &= {glance.name for glance in glances}
+        self.table.take(glances, reading=not self.watcher.complete)
+        self._redraw()
+
+    def _redraw(self) -> None:
+        self.table.redraw()
+        self.about.tell(self.watcher.glances, self.table)
+        self.details.tell(self.table.current, self._runs_dir)
+
+    # Moving, marking, sorting, filtering
+
+    def action_move(self, by: int) -> None:
+        """Moves the bar."""
+        self.table.move(by)
+        self._redraw()
+
+    def action_page(self, by: int) -> None:
+        """Moves the bar by a page."""
+        self.action_move(by * (self.table.page - 1 or NEWLY))
+
+    def action_pick(self, number: int) -> None:
+        """A click: puts the bar on a run; on the one under the bar, opens it."""
+        if number < len(self.table.items):
+            if self.table.items[number].name == self.table.chosen:
+                self.action_open()
+            else:
+                self.table.chosen = self.table.items[number].name
+                self._redraw()
+
+    def action_mark(self) -> None:
+        """Marks the run under the bar, or takes its mark away, and goes on to the next."""
+        if self.table.current:
+            self.table.marked ^= {self.table.current.name}
+            self.action_move(1)
+
+    def action_mark_all(self) -> None:
+        """Marks all that are shown; where they are, takes all marks away."""
+        shown = {item.name for item in self.table.items}
+        self.table.marked = set() if shown <= self.table.marked else self.table.marked | shown
+        self._redraw()
+
+    def action_sort(self, by: int) -> None:
+        """Sorts by the next column."""
+        self.action_sort_by(SORTS[(SORTS.index(self.table.column) + by) % len(SORTS)])
+
+    def action_sort_by(self, column: str) -> None:
+        """Sorts by a column, or the other way round where it is that already."""
+        if column == self.table.column:
+            self.table.descending = not self.table.descending
+        else:
+            self.table.column, self.table.descending = column, BY_ID[column].descending
+        self._arrange()
+
+    def action_reverse(self) -> None:
+        """Sorts the other way round."""
+        self.action_sort_by(self.table.column)
+
+    def action_filter(self) -> None:
+        """Lets words be typed that a run must have."""
+        self.field.display = True
+        self.field.focus()
+
+    def on_input_changed(self) -> None:
+        self.table.words = self.field.value
+        self._arrange()
+
+    def on_input_submitted(self) -> None:
+        self._end_typing()
+
+    def on_key(self, event: events.Key) -> None:
+        if self.field.has_focus and event.key in ("up", "down"):
+            self.action_move(-1 if event.key == "up" else 1)
+
+    def _end_typing(self) -> None:
+        self.field.display = bool(self.field.value)
+        self.set_focus(None)
+
+    def action_close(self) -> None:
+        """Ends the typing, then the filter, then the list."""
+        if self.field.has_focus or self.field.value:
+            self.field.value = "" if not self.field.has_focus else self.field.value
+            if self.field.has_focus:
+                self.field.value = ""
+            self._end_typing()
+        else:
+            self.dismiss(None)
+
+    def on_mouse_scroll_down(self) -> None:
+        self.action_move(3)
+
+    def on_mouse_scroll_up(self) -> None:
+        self.action_move(-3)
+
+    # What can be done with runs
+
+    def action_open(self) -> None:
+        """Shows the run under the bar: its log, from the end."""
+        from cockpit.screens.replay import visit_run
+
+        glance = self.table.current
+        if glance is None:
+            return
+        if glance.name == self.table.here:
+            self.dismiss(None)
+        else:
+            visit_run(self.cockpit, Run(self._runs_dir / glance.name))
+
+    def action_overlay(self) -> None:
+        """Draws the chosen runs with the one in view; where they are already, no longer."""
+        names = [glance.name for glance in self.chosen if glance.name != self.table.here]
+        app = self.cockpit
+        app.overlays = [] if names == app.overlays else names
+        app.say(f"drawn with it: {', '.join(clean_line(name) for name in app.overlays)}" if app.overlays else
+                "no run is drawn with it")  # fmt: skip
+        app.frame(force=True)
+
+    def action_compare(self) -> None:
+        """Shows in what two runs differ: those marked, or the marked one and the one under the bar."""
+        pair = self.chosen
+        if len(pair) == 1 and self.table.current and self.table.current != pair[0]:
+            pair = [*pair, self.table.current]
+        if len(pair) != 2:
+            self.cockpit.say("mark two runs with m to compare their settings", "warning")
+            self.cockpit.frame(force=True)
+            return
+        self.cockpit.open(CompareScreen(pair[0], pair[1], self._runs_dir))
+
+    def action_resume(self) -> None:
+        """Says how the run under the bar is gone on with, or does it."""
+        glance = self.table.current
+        if glance is None:
+            return
+        why = "it is being trained: a says where" if glance.live else None
+        why = why or (None if glance.checkpoint else "it has no checkpoint to go on from")
+        if why:
+            self.cockpit.say(f"{clean_line(glance.name)}: {why}", "warning")
+            self.cockpit.frame(force=True)
+            return
+
+        def start(next_: StartNext | None) -> None:
+            if next_ is not None:
+                self.dismiss(next_)
+
+        self.cockpit.open(ResumeScreen(Run(self._runs_dir / glance.name), glance, can_start=self._can_start), start)
+
+    def action_attach(self) -> None:
+        """Says where the run under the bar is trained."""
+        glance = self.table.current
+        if glance is None:
+            return
+        if not glance.live:
+            self.cockpit.say(f"{clean_line(glance.name)} is not being trained: enter opens it, r resumes it", "warning")
+            self.cockpit.frame(force=True)
+            return
+
+        def watch(agreed: bool | None) -> None:
+            if agreed:
+                self.action_open()
+
+        self.cockpit.open(AttachScreen(Run(self._runs_dir / glance.name), glance), watch)
+
+    def action_delete(self) -> None:
+        """Asks, then deletes the chosen runs; none that is being trained."""
+        chosen = self.chosen
+        live = [clean_line(glance.name) for glance in chosen if glance.live]
+        if live:
+            self.cockpit.say(f"{', '.join(live)} is being trained and cannot be deleted; stop it first", "warning")
+            self.cockpit.frame(force=True)
+            return
+        if not chosen:
+            return
+
+        def agreed(yes: bool | None) -> None:
+            if yes:
+                names = [glance.name for glance in chosen]
+                threading.Thread(target=self._delete, args=(names,), name="delete", daemon=True).start()
+
+        self.cockpit.open(DeleteScreen(chosen), agreed)
+
+    def _delete(self, names: list[str]) -> None:
+        """Deletes runs one after the other, on a thread: gigabytes take a while."""
+        done: list[str] = []
+        complaints: list[str] = []
+        for name in names:
+            try:
+                delete(Run(self._runs_dir / name))
+                done.append(name)
+            except UserError as error:
+                complaints.append(str(error))
+        self.watcher.look_again()
+        self._deleted += [*([f"deleted {', '.join(done)}"] if done else []), *complaints]
+
+
+class _About(RowsWidget):
+    """How many there are, and what is shown of them."""
+
+    DEFAULT_CSS = "_About { height: 1; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: list[Piece] = []
+
+    def tell(self, glances: Iterable[Glance], table: RunTable) -> None:
+        """Says what the table shows."""
+        glances = list(glances)
+        live, size = sum(glance.live for glance in glances), sum(glance.size for glance in glances)
+        self._pieces = [(f"   {len(glances):,}", ink.BRIGHT), (" runs", ink.DIM)]
+        self._pieces += [(f"   {live:,}", ink.GOOD), (" live", ink.DIM)] if live else []
+        self._pieces += [(f"   {size_text(size)}", ink.TEXT), (" on disk", ink.DIM)]
+        if table.words:
+            self._pieces += [(f"   {len(table.items):,}", ink.BRIGHT), (f" with “{clean_line(table.words)}”", ink.DIM)]
+        if table.marked:
+            self._pieces += [(f"   {len(table.marked):,}", ink.TRAIN), (" marked", ink.DIM)]
+        if table.reading:
+            self._pieces += [("   reading …", ink.WARNING)]
+        self.redraw()
+
+    def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
+        return [row(width, self._pieces)]
+
+
+class _Details(RowsWidget):
+    """What more is known of the run under the bar."""
+
+    DEFAULT_CSS = "_Details { height: 5; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._glance: Glance | None = None
+        self._runs_dir: Path | None = None
+
+    def tell(self, glance: Glance | None, runs_dir: Path) -> None:
+        """Shows a run."""
+        self._glance, self._runs_dir = glance, runs_dir
+        self.redraw()
+
+    def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
+        glance = self._glance
+        if glance is None or self._runs_dir is None:
+            return [rule(width)]
+        lines = [_what(glance), _when(glance), _outcome(glance), _how(glance, Run(self._runs_dir / glance.name))]
+        return [rule(width, [(clean_line(glance.name), ink.TEXT)]), *(row(width, line) for line in lines)]
+
+
+def _pairs(*pairs: tuple[str, str]) -> list[Piece]:
+    pieces: list[Piece] = []
+    for word, value in pairs:
+        if value and value != fmt.UNKNOWN:
+            pieces += [(f"   {word} ", ink.DIM), (clean_line(value), ink.TEXT)]
+    return pieces
+
+
+def _what(glance: Glance) -> list[Piece]:
+    started, figures = glance.started, glance.figures
+    parameters = " ".join(fmt.count(figures["parameters"])).strip()
+    tokens = " ".join(fmt.count(figures["tokens"])).strip()
+    return _pairs(
+        ("profile", str(figures["profile"] or "")), ("parameters", parameters), ("tokens", tokens),
+        ("on", f"{started.device}, {started.dtype}" if started else ""),
+    )  # fmt: skip
+
+
+def _when(glance: Glance) -> list[Piece]:
+    created, figures = glance.facts.get("created"), glance.figures
+    begun = f"{datetime.fromtimestamp(created):%Y-%m-%d %H:%M}" if isinstance(created, int | float) else ""
+    return _pairs(
+        ("begun", begun), ("last event", f"{fmt.duration(age_of(glance))} ago"),
+        ("took", fmt.duration(figures["wall_s"])),
+        ("goodput", f"{fmt.percent(figures['goodput'])} %" if figures["goodput"] else ""),
+        ("MFU", f"{fmt.percent(figures['mfu'])} %" if figures["mfu"] else ""),
+        ("ms/iter", fmt.significant(figures["ms_per_iter"])),
+    )  # fmt: skip
+
+
+def _outcome(glance: Glance) -> list[Piece]:
+    best = glance.figures["best_val_loss"]
+    known = _pairs(
+        ("best val", f"{fmt.loss(best)} at step {fmt.number(glance.figures['best_step'])}" if best is not None else ""),
+        ("newest checkpoint", glance.checkpoint or "none"),
+    )
+    if glance.failed and not glance.live:
+        return [("   × ", ink.CRITICAL), (clean_line(glance.failed.error), ink.TEXT), *known]
+    return known
+
+
+def _how(glance: Glance, run: Run) -> list[Piece]:
+    if glance.live:
+        return [
+            *_pairs(("trained by process", str(glance.facts.get("pid", "")))),
+            ("   a", ink.BRIGHT),
+            (" says where", ink.DIM),
+        ]
+    if not glance.checkpoint:
+        return [("   nothing to go on from", ink.DIM)]
+    return [("   go on ", ink.DIM), (clean_line(run.resume_command()), ink.TEXT)]
