@@ -7,11 +7,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import events
 from textual.binding import BindingType
 from textual.strip import Strip
 from textual.widget import Widget
-from textual.widgets import Input
 
 from cockpit import format as fmt
 from cockpit.deletion import delete
@@ -19,7 +17,7 @@ from cockpit.glance import Glance, Watcher
 from cockpit.runs import Run
 from cockpit.sanitize import clean_line
 from cockpit.screens.runs_boxes import AttachScreen, CompareScreen, DeleteScreen, ResumeScreen, StartNext
-from cockpit.screens.view import View
+from cockpit.screens.typing import TypingView
 from cockpit.state import RunState
 from cockpit.widgets import ink
 from cockpit.widgets.rows import Piece, RowsWidget, row, rule
@@ -42,7 +40,7 @@ def show_runs(app: CockpitApp) -> None:
     app.open(RunsView(app.link.run_dir.parent, app.link.run))
 
 
-class RunsView(View[StartNext]):
+class RunsView(TypingView[StartNext]):
     """The list. Closes with what is to be started next, or None.
 
     Args:
@@ -51,13 +49,12 @@ class RunsView(View[StartNext]):
         can_start: whether the program is free to train what is chosen here.
     """
 
-    AUTO_FOCUS = ""  # the field is for words only once they are asked for
     BINDINGS: ClassVar[list[BindingType]] = [
         ("up,k", "move(-1)", "up"), ("down,j", "move(1)", "down"),
         ("pageup", "page(-1)", "page up"), ("pagedown", "page(1)", "page down"),
         ("home", "move(-1000000)", "first"), ("end", "move(1000000)", "last"),
         ("enter", "open", "open"), ("m", "mark", "mark"), ("M", "mark_all", "mark all"),
-        ("s", "sort(1)", "sort"), ("S", "sort(-1)", "sort"), ("i", "reverse", "reverse"), ("slash", "filter", "filter"),
+        ("s", "sort(1)", "sort"), ("S", "sort(-1)", "sort"), ("i", "reverse", "reverse"),
         ("o", "overlay", "overlay"), ("d", "compare", "compare"), ("r", "resume", "resume"), ("a", "attach", "attach"),
         ("x,delete", "delete", "delete"),
     ]  # fmt: skip
@@ -69,7 +66,7 @@ class RunsView(View[StartNext]):
         ])  # fmt: skip
         self.watcher = Watcher(runs_dir)
         self.table, self.about, self.details = RunTable(), _About(), _Details()
-        self.field = Input(placeholder="words of a name, a profile, a state or a device", compact=True)
+        self.make_field("words of a name, a profile, a state or a device")
         self.table.here = here or None
         self._runs_dir, self._can_start = runs_dir, can_start
         self._version = 0
@@ -82,8 +79,6 @@ class RunsView(View[StartNext]):
         yield self.details
 
     def on_mount(self) -> None:
-        self.field.display = False
-        self.field.cursor_blink = False
         self.watcher.start()
         self.set_interval(LOOK, self._look)
 
@@ -178,35 +173,9 @@ class RunsView(View[StartNext]):
         """Sorts the other way round."""
         self.action_sort_by(self.table.column)
 
-    def action_filter(self) -> None:
-        """Lets words be typed that a run must have."""
-        self.field.display = True
-        self.field.focus()
-
-    def on_input_changed(self) -> None:
-        self.table.words = self.field.value
+    def words_changed(self, words: str) -> None:
+        self.table.words = words
         self._arrange()
-
-    def on_input_submitted(self) -> None:
-        self._end_typing()
-
-    def on_key(self, event: events.Key) -> None:
-        if self.field.has_focus and event.key in ("up", "down"):
-            self.action_move(-1 if event.key == "up" else 1)
-
-    def _end_typing(self) -> None:
-        self.field.display = bool(self.field.value)
-        self.set_focus(None)
-
-    def action_close(self) -> None:
-        """Ends the typing, then the filter, then the list."""
-        if self.field.has_focus or self.field.value:
-            self.field.value = "" if not self.field.has_focus else self.field.value
-            if self.field.has_focus:
-                self.field.value = ""
-            self._end_typing()
-        else:
-            self.dismiss(None)
 
     def on_mouse_scroll_down(self) -> None:
         self.action_move(3)

@@ -62,8 +62,8 @@ def _share(glance: Glance) -> float | None:
 
 def _loss(glance: Glance, width: int) -> list[Piece]:
     room = width - _LOSS - 1
-    means = [part.mean() for part in np.array_split(np.array(glance.losses), min(room, len(glance.losses) or 1))]
-    curve = plot.sparkline(np.array(means), room) if glance.losses else " " * room
+    parts = np.array_split(np.array(glance.losses), min(room, len(glance.losses))) if glance.losses else []
+    curve = plot.sparkline(np.array([part.mean() for part in parts]), room)
     return [(curve, ink.RAW), (f" {fmt.loss(glance.loss):>{_LOSS}}", ink.TRAIN)]
 
 
