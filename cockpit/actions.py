@@ -226,6 +226,11 @@ ACTIONS: tuple[Action, ...] = (
         when=always, opens="cockpit.screens.runs:show_runs", in_footer=False,
     ),
     Action(
+        "log", "v", "log",
+        "The whole log and the console, with search and levels.",
+        when=always, opens="cockpit.screens.log:show_log", in_footer=False,
+    ),
+    Action(
         "switch_pane", "tab", "log/sample", "On a narrow screen: show the log instead of the sample, or back.",
         when=always, in_footer=False,
     ),

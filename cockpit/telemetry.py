@@ -93,13 +93,13 @@ class ConsoleTail:
             lines, self._rest = [*lines, self._rest], b""
         texts = (line.decode(errors="replace").rstrip("\r").rsplit("\r", 1)[-1] for line in lines)
         return [
-            LogLine(level=_level(text), text=text[:CONSOLE_LINE_LIMIT], source="console")
+            LogLine(level=level_of(text), text=text[:CONSOLE_LINE_LIMIT], source="console")
             for text in texts
             if text.strip()
         ]
 
 
-def _level(text: str) -> str:
+def level_of(text: str) -> str:
     lower = text.lower()
     if "error" in lower or "traceback" in lower:
         return "error"

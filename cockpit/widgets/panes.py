@@ -12,7 +12,8 @@ from cockpit.state import LogRecord, RunState, SampleRecord
 from cockpit.widgets import ink
 from cockpit.widgets.rows import Piece, RowsWidget, row, rule
 
-_LEVELS = {"warning": ("!", ink.WARNING), "error": ("×", ink.CRITICAL)}
+LEVEL_GLYPHS = {"warning": ("!", ink.WARNING), "error": ("×", ink.CRITICAL)}
+"""How a line's level shows."""
 _PROMPT = 32
 """Characters of the prompt in the title."""
 _LONGEST = 20_000
@@ -144,7 +145,7 @@ def _sample(record: SampleRecord | None, width: int) -> list[Strip]:
 def _log_rows(record: LogRecord, first_time: float | None, width: int) -> list[Strip]:
     """A record's rows: the text wraps below itself, two rows at the most."""
     since = record.time - first_time if first_time is not None else None
-    glyph, style = _LEVELS.get(record.level, (" ", ink.TEXT))
+    glyph, style = LEVEL_GLYPHS.get(record.level, (" ", ink.TEXT))
     if record.source == "console":
         glyph, style = (glyph if glyph != " " else "›"), (style if glyph != " " else ink.DIM)
     head: list[Piece] = [(f" {fmt.clock(since):>8} ", ink.FAINT), (f"{glyph} ", style)]
