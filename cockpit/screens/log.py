@@ -240,7 +240,7 @@ class LogLines(RowsWidget):
                 break
             rows += self._rows_of(line, number, width)
             self.shown += 1
-        return rows[:height]
+        return rows[:height] if len(rows) >= height or not self.first else self._from_end(count, width, height)
 
     def _from_end(self, count: int, width: int, height: int) -> list[Strip]:
         start = max(0, count - height)

@@ -32,7 +32,7 @@ class TypingView(View[Result]):
 
     def make_field(self, hint: str) -> Input:
         """The field, hidden until it is wanted."""
-        self.field = Input(placeholder=hint, compact=True)
+        self.field = Input(placeholder=hint, compact=True, select_on_focus=False)
         self.field.cursor_blink = False
         self.field.display = False
         return self.field
