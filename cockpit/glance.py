@@ -17,8 +17,9 @@ from cockpit.runs import Run, list_runs
 from cockpit.state import RunState, reduce_all
 from gpt import events as ev
 
-TAILS = (1 << 17, 1 << 20)
-"""Bytes of a log's end that are read; the second where the first holds no step, after a long pause."""
+TAILS = (1 << 17, 1 << 20, 1 << 23)
+"""Bytes of a log's end that are read; more where they hold no step, after a long pause. Where even the last holds none,
+the step is that of the last sample before."""
 HEAD = 1 << 14
 """Bytes of its beginning, where the first sitting says what it trains."""
 STEPS = 64

@@ -45,7 +45,7 @@ class Moment(NamedTuple):
     clock: float
     """Seconds of playing at speed 1 up to it."""
     time: float | None
-    """Unix time of the event before it."""
+    """Unix time of the latest event before it."""
     state: RunState
     changes: Mapping[str, str]
     """Settings changed so far, as TOML."""
@@ -242,11 +242,10 @@ class ReplayLink:
         _, block = next(blocks(self._folder.events_path, self._here.offset, min(left, self._block)), (0, b""))
         if not block:
             return False
-        self._ahead = _timed(decoded(block)[0], self._here)
+        self._ahead, latest = _timed(decoded(block)[0], self._here)
         self._next = 0
-        clock, event = self._ahead[-1] if self._ahead else (self._here.clock, None)
-        last = event.time if event is not None else self._here.time
-        self._here = self._here._replace(offset=self._here.offset + len(block), clock=clock, time=last)
+        clock = self._ahead[-1][0] if self._ahead else self._here.clock
+        self._here = self._here._replace(offset=self._here.offset + len(block), clock=clock, time=latest)
         return True
 
     def _walk(self) -> Iterator[tuple[float, AnyEvent]]:
@@ -268,15 +267,15 @@ class ReplayLink:
                     self._moments.append(now)
                 events, unreadable = decoded(block)
                 self.unreadable += unreadable
-                timed = _timed(events, now)
+                timed, latest = _timed(events, now)
                 self.marks += [
                     Mark(clock, getattr(event, "step", 0), _MARKED[type(event)])
                     for clock, event in timed
                     if type(event) in _MARKED
                 ]
-                clock, last = (timed[-1][0], timed[-1][1].time) if timed else (now.clock, now.time)
+                clock = timed[-1][0] if timed else now.clock
                 state = reduce_all(now.state, events)
-                now = Moment(offset + len(block), clock, last, state, _changed(now.changes, events))
+                now = Moment(offset + len(block), clock, latest, state, _changed(now.changes, events))
                 self._newest = now
                 self._closed.wait((time.thread_time() - began) * (1 / self._share - 1))
             followed = self._folder.in_use
@@ -286,16 +285,19 @@ class ReplayLink:
             self._closed.wait(FOLLOW_SECONDS)
 
 
-def _timed(events: list[AnyEvent], since: Moment) -> list[tuple[float, AnyEvent]]:
-    """Events with the time at which each is played; where nobody was there, time leaps."""
-    clock, before = since.clock, since.time
+def _timed(events: list[AnyEvent], since: Moment) -> tuple[list[tuple[float, AnyEvent]], float | None]:
+    """Events with the time at which each is played, and the latest Unix time of all up to there. Time never goes back;
+    where nobody was there, it leaps."""
+    clock, latest = since.clock, since.time
     timed: list[tuple[float, AnyEvent]] = []
     for event in events:
-        passed = max(0.0, event.time - before) if before is not None else 0.0
-        clock += passed if passed <= GAP else LEAP
-        before = max(event.time, before) if before is not None and event.time > before - GAP else event.time
+        passed = event.time - latest if latest is not None else 0.0
+        if passed < -GAP:  # the machine's clock was set back
+            latest, passed = event.time, 0.0
+        clock += LEAP if passed > GAP else max(0.0, passed)
+        latest = event.time if latest is None else max(event.time, latest)
         timed.append((clock, event))
-    return timed
+    return timed, latest
 
 
 def _changed(changes: Mapping[str, str], events: Sequence[Event]) -> Mapping[str, str]:

@@ -29,8 +29,8 @@ LOOK = 0.1
 """Seconds between two looks at what the threads have found."""
 GROWN = 0.5
 """Seconds between two drawings of a log that grows."""
-FOUND = Style(color="#000000", bgcolor=ink.WARNING_COLOR)
-FOUND_HERE = Style(color="#000000", bgcolor=ink.GOOD_COLOR, bold=True)
+FOUND = Style(color=ink.ON_COLOR, bgcolor=ink.WARNING_COLOR)
+FOUND_HERE = Style(color=ink.ON_COLOR, bgcolor=ink.GOOD_COLOR, bold=True)
 MOST_ROWS = 40
 """Rows of a single line at most."""
 
