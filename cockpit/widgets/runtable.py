@@ -227,6 +227,6 @@ def _fitting(width: int, items: Sequence[Glance]) -> tuple[list[Column], int]:
     for rank in range(max(column.rank for column in COLUMNS), -1, -1):
         columns = [column for column in COLUMNS if column.rank <= rank]
         left = width - 3 - sum(column.width + GAP for column in columns)
-        if left >= min(ENOUGH if rank else SHORTEST_NAME, max(SHORTEST_NAME, longest)):
+        if left >= min(ENOUGH if rank else SHORTEST_NAME, wanted):
             break
     return columns, max(1, min(left, wanted))

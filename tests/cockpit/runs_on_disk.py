@@ -10,9 +10,11 @@ from pathlib import Path
 from cockpit.runs import Run
 from gpt import events as ev
 
+PROFILE = 'name = "demo"\n[data]\nname = "python-stdlib"\n'
+
 
 def write_run(
-    runs_dir: Path, name: str, events: Iterable[ev.Event], *, profile: str = 'name = "demo"\n', age: float = 0.0,
+    runs_dir: Path, name: str, events: Iterable[ev.Event], *, profile: str = PROFILE, age: float = 0.0,
     checkpoint: int | None = None,
 ) -> Run:  # fmt: skip
     """A run's folder with a log, a profile, facts, and perhaps a checkpoint of that step."""
