@@ -24,6 +24,8 @@ def imported_by(code: str) -> set[str]:
         "gpt.errors", "gpt.live", "gpt.strict", "gpt.guard", "gpt.noise", "gpt.memory", "cockpit.cli",
         "cockpit.profile", "cockpit.source", "cockpit.runs", "cockpit.planning.plan", "cockpit.planning.here",
         "cockpit.eventlog", "cockpit.state", "cockpit.headless", "cockpit.listing",
+        "cockpit.glance", "cockpit.logfile", "cockpit.logbook", "cockpit.deletion", "cockpit.watching",
+        "cockpit.link.replay",
         "cockpit.commands_export", "cockpit.export", "cockpit.card", "cockpit.curves", "cockpit.trackers",
         "cockpit.mirror",
         "gpt.agenda", "gpt.keys", "cockpit.effects", "cockpit.orders", "cockpit.pilotage", "cockpit.writeback",
@@ -34,7 +36,9 @@ def test_a_light_module_imports_neither_torch_nor_textual(module: str) -> None:
     assert not imported_by(f"import {module}").intersection(HEAVY)
 
 
-@pytest.mark.parametrize("module", ["cockpit.session", "cockpit.link.local", "cockpit.app"])
+@pytest.mark.parametrize(
+    "module", ["cockpit.session", "cockpit.link.local", "cockpit.app", "cockpit.runs_app", "cockpit.screens.replay"]
+)
 def test_the_first_frame_does_not_wait_for_torch(module: str) -> None:
     assert "torch" not in imported_by(f"import {module}")
 

@@ -168,7 +168,7 @@ def replay_app(run: Run, **options: object) -> CockpitApp:
     return app
 
 
-async def pressed(app: CockpitApp, pilot, *keys: str) -> str:  # noqa: ANN001
+async def pressed(app: CockpitApp, pilot, *keys: str) -> str:
     await pilot.press(*keys)
     await pilot.pause()
     app.frame(force=True)
