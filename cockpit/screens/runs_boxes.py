@@ -15,6 +15,7 @@ from cockpit import format as fmt
 from cockpit import profile as profiles
 from cockpit.glance import Glance
 from cockpit.logfile import changed_settings
+from cockpit.pilotage import from_toml
 from cockpit.runs import Run
 from cockpit.sanitize import clean_line
 from cockpit.screens.modal import Box, hints, text
@@ -214,4 +215,4 @@ def _shown(settings: Mapping[str, Any], key: str) -> str:
 def _settings(run: Run) -> dict[str, Any]:
     """A run's settings at the end of its log."""
     flat = flatten(profiles.load(run.path / "profile.toml").profile)
-    return flat | {key: profiles.value_of(new) for key, new in changed_settings(run.events_path).items()}
+    return flat | {key: from_toml(new) for key, new in changed_settings(run.events_path).items()}
