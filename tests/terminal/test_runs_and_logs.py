@@ -99,7 +99,7 @@ def test_a_replay_moves_in_time_without_torch(start: Start, desk: Path) -> None:
     cockpit.press("\x1b")
     cockpit.wait_for("“all steps”", gone=True)
     cockpit.press("\x1b")
-    cockpit.wait_for("step 13 / 40")
+    cockpit.wait_for("home end", "step 13 / 40")  # only then q: right after an escape it would be alt+q
     cockpit.press("q")
     assert cockpit.wait_exit() == 0
     assert cockpit.modes_restored()
