@@ -48,6 +48,7 @@ class TypingView(View[Result]):
         if event.key == "enter":
             event.stop()
             self._end_typing()
+            self.words_changed(self.field.value)  # the message of it may still be on its way, and another key behind
             self.words_entered(self.field.value)
         elif event.is_printable and event.character:
             event.stop()
