@@ -80,10 +80,12 @@ class ReplayScreen(MainScreen, inherit_bindings=False):
         return self.scrubber.show(state) or drawn
 
     def takes(self, action: str) -> bool:
-        """Space plays and halts wherever it works."""
+        """Space plays and halts wherever it works. A fork is for the program that has the run: it leaves the screen."""
         if action == "pause":
             self.action_play()
-        return action == "pause"
+        elif action == "fork":
+            self.cockpit.say("a replay is not forked: gpt-cockpit PROFILE --fork RUN@STEP does it", "warning")
+        return action in ("pause", "fork")
 
     def on_mount(self) -> None:
         self.set_interval(TICK, self._tick)

@@ -209,7 +209,7 @@ async def test_space_plays_and_nothing_is_sent_to_anybody(run: Run) -> None:
         await pressed(app, pilot, "space")
         assert not link.playing
         at = link.position
-        shown = await pressed(app, pilot, "c", "s", "w")
+        shown = await pressed(app, pilot, "c", "s", "w", "f")
         assert "saving" not in shown and len(app.screen_stack) == 1 and link.position == at
         titles = [command.title for command in app.get_system_commands(app.screen)]
         assert not any("save" in title for title in titles) and any("help" in title for title in titles)
