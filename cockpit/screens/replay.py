@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from textual.binding import BindingType
+from textual.binding import Binding
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from cockpit.actions import ACTIONS, bindings
+from cockpit.actions import ACTIONS, BY_ID, Action, bindings
 from cockpit.link.replay import Moment, ReplayLink
 from cockpit.runs import Run
 from cockpit.screens.main import MainScreen
@@ -32,7 +32,7 @@ GENTLE = 0.2
 
 _MOVES: tuple[tuple[str, str], ...] = (
     ("space", "play"), ("left", "shift(-0.01)"), ("right", "shift(0.01)"),
-    ("shift+left,pageup", "shift(-0.1)"), ("shift+right,pagedown", "shift(0.1)"),
+    ("shift+left", "shift(-0.1)"), ("shift+right", "shift(0.1)"),
     ("comma", "steps(-1)"), ("full_stop", "steps(1)"), ("less_than_sign", "steps(-10)"),
     ("greater_than_sign", "steps(10)"), ("home", "to(0)"), ("end", "to(1)"), ("e,n", "mark('evaluate', True)"),
     ("E,N", "mark('evaluate', False)"), ("plus,up,equals_sign", "faster(1)"), ("minus,down", "faster(-1)"),
@@ -46,19 +46,23 @@ def visit_run(app: CockpitApp, run: Run) -> None:
     visit(app, link, ReplayScreen(link), flatten(link.profile))
 
 
+def _is_for_logs(action: Action) -> bool:
+    """Whether an action needs no more than a log."""
+    return not action.is_steering and action.id != "fork" and action.when(ENDED)
+
+
 class ReplayScreen(MainScreen, inherit_bindings=False):
     """The main screen of a log. What would command a trainer moves in time instead, or does nothing."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *[binding for binding in bindings(a for a in ACTIONS if a.command is None and a.when(ENDED))],
-        ("escape", "app.pilot('quit')", "leave"),
-        *[(key, action, "") for key, action in _MOVES],
-    ]  # what stands last has its key
 
     def __init__(self, link: ReplayLink) -> None:
         self.scrubber = Scrubber(link, id="scrubber")
         self.link = link
         super().__init__(link.profile.name, link.run)
+        keys = self._bindings.key_to_bindings
+        keys.clear()
+        moves = Binding.make_bindings([*((key, action, "") for key, action in _MOVES), ("escape", "back", "")])
+        for binding in (*bindings(action for action in ACTIONS if _is_for_logs(action)), *moves):
+            keys[binding.key] = [binding]  # what moves in time has its key before what has it elsewhere
 
     def make_keys(self) -> KeyBar:
         return ReplayKeys(id="keys")
@@ -69,23 +73,19 @@ class ReplayScreen(MainScreen, inherit_bindings=False):
     def rows_below(self, height: int) -> int:
         return 2 if height >= 12 else 1 if height >= 4 else 0
 
-    def share_out(self) -> None:
-        rows = self.rows_below(self.app.size.height)
-        self.scrubber.display = rows > 0
-        self.scrubber.styles.height = max(1, rows)
-        super().share_out()
-
     def show(self, state: RunState, *, numbers: bool = True) -> bool:
         drawn = super().show(state, numbers=numbers)
         return self.scrubber.show(state) or drawn
 
     def takes(self, action: str) -> bool:
-        """Space plays and halts wherever it works. A fork is for the program that has the run: it leaves the screen."""
+        """Space plays and halts wherever it works. What steers, and a fork, is for the program that has the run."""
         if action == "pause":
             self.action_play()
-        elif action == "fork":
-            self.cockpit.say("a replay is not forked: gpt-cockpit PROFILE --fork RUN@STEP does it", "warning")
-        return action in ("pause", "fork")
+        elif not _is_for_logs(BY_ID[action]):
+            self.cockpit.say(f"this is a replay: {BY_ID[action].label} does nothing here", "warning")
+        else:
+            return False
+        return True
 
     def on_mount(self) -> None:
         self.set_interval(TICK, self._tick)
@@ -121,6 +121,13 @@ class ReplayScreen(MainScreen, inherit_bindings=False):
         self.cockpit.budget.hurry()
 
     # What its keys do
+
+    def action_back(self) -> None:
+        """Shows all panes again, or else leaves."""
+        if self.zoomed:
+            self.action_whole()
+        else:
+            self.cockpit.do_quit()
 
     def action_play(self) -> None:
         """Plays, or stands still."""

@@ -20,6 +20,8 @@ PRESSED_BY = {
     "settings": "test_settings_keys.py::test_l_changes_a_setting_u_takes_it_back_and_s_saves_it",
     "undo": "test_settings_keys.py::test_l_changes_a_setting_u_takes_it_back_and_s_saves_it",
     "agenda": "test_settings_keys.py::test_a_schedules_and_cancels",
+    "runs": "test_runs_and_logs.py::test_r_and_v_open_runs_and_log_while_training_goes_on",
+    "log": "test_runs_and_logs.py::test_r_and_v_open_runs_and_log_while_training_goes_on",
     "switch_pane": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
     "panel_chart": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
     "panel_instruments": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
