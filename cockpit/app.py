@@ -95,8 +95,6 @@ class CockpitApp(App[QuitChoice]):
         self.settings: dict[str, Any] = flatten(link.profile)
         """The run's settings by dotted key, changes while running included."""
         self.reload_profile, self.file = reload_profile, file
-        self.overlays: list[str] = []
-        """Names of the runs, in the folder of this one, that are drawn with it."""
         self._main = main or MainScreen(link.profile.name, link.run, thin=options.thin)
         self._main.chart.look.overlays.references = list(link.profile.screen.references)
         self.homes: list[Sight] = []

@@ -32,8 +32,6 @@ class Sight:
         self.settings: dict[str, Any] = app.settings
         self.reload_profile: Callable[[], Profile] | None = app.reload_profile
         self.file: WriteBack | None = app.file
-        self.prompt: str | None = app.prompt
-        self.overlays: list[str] = app.overlays
         self.main: MainScreen = app._main
 
     def keep_up(self) -> None:
@@ -47,15 +45,16 @@ class Sight:
         """Puts it in view again."""
         app.link, app.state, app.settings, app._main = self.link, self.state, self.settings, self.main
         app.reload_profile, app.file = self.reload_profile, self.file
-        app.prompt, app.overlays = self.prompt, self.overlays
 
 
 def visit(app: CockpitApp, link: Link, main: MainScreen, settings: dict[str, Any]) -> None:
     """Shows another run until its screen is left."""
+    drawn, there = app._main.chart.look.overlays, main.chart.look.overlays
+    there.ghosts = [ghost for ghost in drawn.ghosts if ghost.name != link.run]
+    there.references = list(drawn.references)
     app.homes.append(Sight(app))
     app.link, app.state, app.settings, app._main = link, RunState(), settings, main
-    app.reload_profile, app.file, app.prompt = None, None, None
-    app.overlays = [name for name in app.overlays if name != link.run]
+    app.reload_profile, app.file = None, None
     app.push_screen(main)
     link.start()
 

@@ -24,8 +24,8 @@ GAP = 30.0
 """Seconds without an event after which nobody was there: a stretch between two sittings."""
 LEAP = 1.0
 """Seconds that such a stretch lasts when it is played."""
-FRAMES = 1000
-"""Moments kept of a log, about, from which playing can begin."""
+FRAMES = 128
+"""Moments kept of a log, about, from which playing can begin. Each has curves of its own, up to 0.6 MB."""
 SMALLEST = 1 << 17
 """Bytes of log between two of them at least."""
 FOLLOW_SECONDS = 0.5
@@ -66,8 +66,8 @@ BEGINNING = Moment(0, 0.0, None, RunState(), {})
 class ReplayLink:
     """Plays the log of a run.
 
-    A thread reads the log once, in pieces, and keeps about a thousand moments of it; any other one is made anew from
-    the one before it in some milliseconds. So memory stays bounded, and what has been read can be seen at once. A log
+    A thread reads the log once, in pieces, and keeps some moments of it; any other one is made anew from the one
+    before it in some milliseconds. So memory stays bounded, and what has been read can be seen at once. A log
     that is still being written is followed.
 
     Args:

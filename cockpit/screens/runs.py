@@ -14,6 +14,7 @@ from textual.widget import Widget
 from cockpit import format as fmt
 from cockpit.deletion import delete
 from cockpit.glance import Glance, Watcher
+from cockpit.overlays import MOST_GHOSTS, Overlays, Reading
 from cockpit.runs import Run
 from cockpit.sanitize import clean_line
 from cockpit.screens.runs_boxes import AttachScreen, CompareScreen, DeleteScreen, ResumeScreen, StartNext
@@ -71,6 +72,7 @@ class RunsView(TypingView[StartNext]):
         self._runs_dir, self._can_start = runs_dir, can_start
         self._version = 0
         self._deleted: list[str] = []
+        self._readings: list[Reading] = []
 
     def body(self) -> Iterable[Widget]:
         yield self.about
@@ -89,7 +91,7 @@ class RunsView(TypingView[StartNext]):
         self.details.display = self.app.size.height >= 16
 
     def show_body(self, state: RunState) -> bool:
-        self.table.overlaid = set(self.cockpit.overlays)
+        self.table.overlaid = {ghost.name for ghost in self.overlays.ghosts}
         self._arrange()
         return True
 
@@ -107,7 +109,13 @@ class RunsView(TypingView[StartNext]):
         marked = [glance for glance in self.watcher.glances if glance.name in self.table.marked]
         return marked or ([self.table.current] if self.table.current else [])
 
+    @property
+    def overlays(self) -> Overlays:
+        """What is drawn behind the run in view."""
+        return self.cockpit._main.chart.look.overlays
+
     def _look(self) -> None:
+        self._take_ghosts()
         if self._deleted:
             self.cockpit.say(self._deleted.pop(0), "info" if not self._deleted else "warning")
             self.cockpit.frame(force=True)
@@ -198,13 +206,31 @@ class RunsView(TypingView[StartNext]):
             visit_run(self.cockpit, Run(self._runs_dir / glance.name))
 
     def action_overlay(self) -> None:
-        """Draws the chosen runs with the one in view; where they are already, no longer."""
+        """Draws the chosen runs behind the one in view; where they all are already, no longer."""
         names = [glance.name for glance in self.chosen if glance.name != self.table.here]
-        app = self.cockpit
-        app.overlays = [] if names == app.overlays else names
-        app.say(f"drawn with it: {', '.join(clean_line(name) for name in app.overlays)}" if app.overlays else
-                "no run is drawn with it")  # fmt: skip
-        app.frame(force=True)
+        busy = {reading.name for reading in self._readings} | {ghost.name for ghost in self.overlays.ghosts}
+        wanted = [name for name in names if name not in busy]
+        for name in names if not wanted else ():
+            self.overlays.drop_ghost(name)
+        if len(busy) + len(wanted) > MOST_GHOSTS:
+            self._tell(f"{MOST_GHOSTS} runs at a time are drawn behind another; o on those there hides them", "warning")
+            return
+        self._readings += [Reading(Run(self._runs_dir / name)) for name in wanted]
+        self._tell(f"reading {', '.join(map(clean_line, wanted))}" if wanted else "no longer drawn behind the loss")
+
+    def _take_ghosts(self) -> None:
+        """Takes in the runs that have been read meanwhile."""
+        for reading in [reading for reading in self._readings if reading.done]:
+            self._readings.remove(reading)
+            if reading.ghost:
+                self.overlays.ghosts.append(reading.ghost)
+                self._tell(f"{clean_line(reading.name)} is drawn behind the loss")
+            else:
+                self._tell(reading.error or "", "warning")
+
+    def _tell(self, message: str, level: str = "info") -> None:
+        self.cockpit.say(message, level)
+        self.cockpit.frame(force=True)
 
     def action_compare(self) -> None:
         """Shows in what two runs differ: those marked, or the marked one and the one under the bar."""

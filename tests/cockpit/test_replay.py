@@ -110,8 +110,11 @@ def test_jumps_lead_to_steps_and_evaluations(run: Run) -> None:
     assert link.seek_step(10**9).state.finished is not None
 
 
-def test_a_step_that_was_taken_twice_is_found_where_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small_stretches(monkeypatch)
+@pytest.mark.parametrize("stretch", [4096, 1 << 17])
+def test_a_step_that_was_taken_twice_is_found_where_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stretch: int
+) -> None:
+    monkeypatch.setattr(replay, "SMALLEST", stretch)
     first = [step_done(step, 4.0, time=START + step / 10) for step in range(1, 201)]
     again = [step_done(step, 2.0, time=START + 30 + step / 10) for step in range(101, 201)]
     events = [*first, ev.Resumed(time=START + 29, step=100, exact=True), *again]
@@ -254,6 +257,7 @@ async def test_a_visit_leaves_the_run_behind_it_alone(run: Run) -> None:
         home.deliver(step_done(901, 2.0), ev.ConfigChanged(step=901, key="optim.grad_clip", old="0.5", new="0.25"))
         await pressed(app, pilot, "space", "e", "c")
         assert home.sent == [], "its keys are for the run in view"
+        assert app.homes[0].state.step == 901 and app.state is not app.homes[0].state
         shown = await pressed(app, pilot, "q")
         assert app.link is home and app.state.step == 901 and "901 / 2,000" in shown and "amber-heron" in shown
         assert app.settings is settings and settings["optim.grad_clip"] == 0.25

@@ -120,9 +120,11 @@ async def test_marked_runs_are_drawn_with_the_one_in_view(runs_dir: Path) -> Non
         view = await opened(app, pilot)
         assert "this one" in screen_text(app)
         await pilot.press("m", "m", "m", "o")
-        assert app.overlays == ["best-fox", "slow-crow"], "itself it needs no ghost of"
+        await settled(pilot, lambda: len(view.overlays.ghosts) == 2)
+        assert {ghost.name for ghost in app._main.chart.look.overlays.ghosts} == {"best-fox", "slow-crow"}
+        await settled(pilot, lambda: "overlaid" in screen_text(app))
         await pilot.press("o")
-        assert app.overlays == []
+        assert view.overlays.ghosts == []
         await pilot.press("home", "enter")
         await pilot.pause()
         assert app.screen is app._main, "the run in view is behind the list"
