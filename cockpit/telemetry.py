@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import resource
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,17 @@ from gpt.events import LogLine, TelemetrySampled
 CONSOLE_LINE_LIMIT = 500
 """Characters of a console line shown in the log pane; console.log has them all."""
 
+MINUTE = 60
+"""Readings that what comes and goes is told over: one alone says little of a neighbour, or of a clock held down."""
+ENOUGH = 20
+"""Readings before anything is told of them."""
+
+_THROTTLES = (
+    ("heat", ("HwThermalSlowdown", "SwThermalSlowdown")), ("power brake", ("HwPowerBrakeSlowdown",)),
+    ("hardware slowdown", ("HwSlowdown",)), ("power cap", ("SwPowerCap",)),
+)  # fmt: skip
+"""Words for NVML's clock event reasons, the worst first: several may hold at once."""
+
 
 class Telemetry:
     """Reads the meters. Every one that fails reads as None from then on; nothing here ever raises."""
@@ -23,6 +36,9 @@ class Telemetry:
         self._process = psutil.Process()
         self._process.cpu_percent()
         psutil.cpu_percent()
+        self._cores = psutil.cpu_count() or 1
+        self._others: collections.deque[float] = collections.deque(maxlen=MINUTE)
+        self._throttles: collections.deque[str] = collections.deque(maxlen=MINUTE)
         self._nvml: Any = None
         self._gpu: Any = None
 
@@ -39,13 +55,16 @@ class Telemetry:
         """The meters now. `screen`: frames drawn and CPU seconds spent by the screen, where there is one."""
         frames, spent = screen or (None, None)
         memory = psutil.virtual_memory()
+        load, own = psutil.cpu_percent(), self._process.cpu_percent()
+        self._others.append(max(0.0, load - own / self._cores))
         return TelemetrySampled(
             rss=self._process.memory_info().rss,
             rss_peak=_rss_peak(),
             host_memory_used=memory.total - memory.available,
             host_memory_total=memory.total,
-            cpu_percent=psutil.cpu_percent(),
-            process_cpu_percent=self._process.cpu_percent(),
+            cpu_percent=load,
+            process_cpu_percent=own,
+            others_cpu_percent=statistics.fmean(self._others) if len(self._others) >= ENOUGH else None,
             screen_frames=frames,
             screen_cpu_s=spent,
             **self._sample_gpu(),
@@ -65,7 +84,20 @@ class Telemetry:
             found["gpu_watts"] = nvml.nvmlDeviceGetPowerUsage(gpu) / 1e3  # NVML gives milliwatts
         with contextlib.suppress(nvml.NVMLError):
             found["gpu_celsius"] = float(nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU))
+        with contextlib.suppress(nvml.NVMLError):
+            self._throttles.append(throttle_of(nvml, nvml.nvmlDeviceGetCurrentClocksEventReasons(gpu)))
+            if len(self._throttles) >= ENOUGH:
+                word, times = collections.Counter(self._throttles).most_common(1)[0]
+                found["gpu_throttle"] = word if 2 * times > len(self._throttles) else ""
         return found
+
+
+def throttle_of(nvml: Any, reasons: int) -> str:
+    """What holds a card's clock down, by NVML's bits; empty where it is nothing, an idle card or a chosen clock."""
+    for word, names in _THROTTLES:
+        if any(reasons & getattr(nvml, f"nvmlClocksEventReason{name}") for name in names):
+            return word
+    return ""
 
 
 class ConsoleTail:

@@ -404,12 +404,18 @@ class TelemetrySampled(Event, frozen=True, tag=True, kw_only=True):
     """Load of all cores together, 0…100."""
     process_cpu_percent: float
     """This process, 100 for one whole core."""
+    others_cpu_percent: float | None = None
+    """Load of all cores together by everything else than this process, 0…100, on average over the last minute; None
+    until it is known over a third of one."""
     gpu_utilization: float | None = None
     """0…100 (NVML)."""
     gpu_memory_used: int | None = None
     gpu_memory_total: int | None = None
     gpu_watts: float | None = None
     gpu_celsius: float | None = None
+    gpu_throttle: str | None = None
+    """What held the card's clock down in most of the last minute's readings: `power cap`, `heat`, `power brake` or
+    `hardware slowdown`; empty: nothing did; None: NVML does not say, or not for a third of a minute yet."""
     screen_frames: int | None = None
     """Frames that the screen in this process has drawn so far; None where there is none."""
     screen_cpu_s: float | None = None

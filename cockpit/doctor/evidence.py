@@ -22,6 +22,8 @@ class Host:
     """Where the run's folder is, or will be."""
     memory_bytes: int | None = None
     has_amx: bool | None = None
+    card: str | None = None
+    """The first NVIDIA card, as its driver names it."""
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cockpit.doctor import size
+from cockpit.doctor import batch, clock, habits, memory, peak, saving, size, speed, throttling
 from cockpit.doctor.diagnosis import SEVERITIES, Diagnosis, Rule
 from cockpit.doctor.evidence import Evidence
 from gpt.errors import ProfileError
 from gpt.strict import nearest
 
-RULES: tuple[Rule, ...] = (size.RULE,)
+RULES: tuple[Rule, ...] = (
+    size.RULE,
+    saving.DISK,
+    memory.RULE,
+    throttling.RULE,
+    throttling.NEIGHBOUR,
+    batch.RULE,
+    speed.RULE,
+    saving.INTERVAL,
+    peak.RULE,
+    habits.THREADS,
+    habits.PRECISION,
+    habits.COMPILE,
+    habits.MICRO_BATCH,
+    clock.RULE,
+    speed.AUTOTUNE,
+)
 """One or a few to a module; those that weigh as much come in this order."""
 
 IDS = tuple(rule.id for rule in RULES)
