@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from cockpit.doctor.diagnosis import Scalar
-from cockpit.doctor.evidence import Evidence, tail
+from cockpit.doctor.evidence import Evidence
 from cockpit.planning.devices import CARDS
 from gpt.config import replace
 from gpt.errors import ProfileError
 from gpt.flops import datasheet_peak
-from gpt.memory import MARGIN, largest_micro_batch
+from gpt.memory import MARGIN, largest_micro_batch, portions
 
 ENOUGH_STEPS = 30
 """Steps before anything is said of speed: the first ones load kernels, fill caches and wake clocks."""
@@ -44,9 +44,10 @@ class Portions:
         }
 
     def __str__(self) -> str:
+        micro, accum, block = self.micro_batch_size, self.grad_accum_steps, self.block_size
         return (
-            f"micro_batch_size = {self.micro_batch_size}, grad_accum_steps = {self.grad_accum_steps} "
-            f"({self.micro_batch_size} × {self.grad_accum_steps} × {self.block_size:,} = {self.tokens_per_step:,} a step)"
+            f"micro_batch_size = {micro}, grad_accum_steps = {accum} "
+            f"({micro} × {accum} × {block:,} = {self.tokens_per_step:,} tokens)"
         )
 
 
@@ -131,13 +132,16 @@ def current_portions(evidence: Evidence) -> Portions | None:
 
 
 def portions_for(evidence: Evidence, tokens: float) -> Portions | None:
-    """About so many tokens a step, in the micro-steps that suit: the largest that fit into a card's memory, as far as
-    larger is faster; the present ones where that is not known, or on a CPU."""
+    """About so many tokens a step (a power of two of sequences; exactly, where it is as many as now), in the
+    micro-steps that suit: the largest that fit into a card's memory, as far as larger is faster; the present ones
+    where that is not known, or on a CPU."""
     profile, rows, present = evidence.profile, evidence.rows, current_portions(evidence)
     if profile is None or rows is None:
         return None
     block = profile.model.block_size
     sequences = 2 ** max(0, round(float(np.log2(tokens / block))))
+    if present and tokens == present.tokens_per_step:
+        sequences = present.micro_batch_size * present.grad_accum_steps
     memory, kind = memory_bytes(evidence), dtype(evidence)
     if device_type(evidence) == "cuda" and memory and kind:
         try:
@@ -149,7 +153,7 @@ def portions_for(evidence: Evidence, tokens: float) -> Portions | None:
         most = largest_micro_batch(wanted, rows, int(MARGIN * memory), dtype=kind)
         if most is None:
             return None
-        micro = 2 ** int(np.log2(min(most, max(1, FULL_TOKENS // block))))  # as `most` is, so it divides the step
+        micro = max(size for size in portions(sequences) if size <= min(most, max(1, FULL_TOKENS // block)))
         return Portions(micro, sequences // micro, block)
     if present is None:
         return None
@@ -158,18 +162,13 @@ def portions_for(evidence: Evidence, tokens: float) -> Portions | None:
 
 
 def pace(evidence: Evidence) -> float | None:
-    """Seconds of a step, the median of the newest; None before it is settled. A foreign log's steps without those that
-    an evaluation was counted in."""
-    state = evidence.state
-    if len(state.ms) < (3 if is_foreign(evidence) else ENOUGH_STEPS):
-        return None
-    _, y = tail(state.ms, least=20)
-    return float(np.median(y)) / 1e3
+    """Seconds of a step, the median of the newest; None before it is settled."""
+    median = evidence.state.median_ms()
+    return median / 1e3 if median is not None and len(evidence.state.ms) >= ENOUGH_STEPS else None
 
 
 def newest_mfu(evidence: Evidence) -> float | None:
-    """Model FLOPs utilization of the newest steps, 0…1; None before it is settled."""
-    if len(evidence.state.mfu) < ENOUGH_STEPS:
-        return None
-    _, y = tail(evidence.state.mfu, least=20)
-    return float(np.median(y)) if len(y) >= 20 else None
+    """Model FLOPs utilization of the newest steps, 0…1; None before it is settled, or where the peak is unknown."""
+    newest = evidence.state.mfu.y[-ENOUGH_STEPS:]
+    finite = newest[np.isfinite(newest)]
+    return float(np.median(finite)) if len(finite) >= ENOUGH_STEPS / 2 and pace(evidence) is not None else None

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cockpit.doctor.device import (
-    FULL_TOKENS,
     Portions,
     card_name,
     current_portions,
@@ -156,10 +155,7 @@ def _small(evidence: Evidence, seconds: float) -> Iterator[Cause]:
 def _joined(evidence: Evidence, present: Portions) -> Portions | None:
     """The same step in larger micro-steps that fit; None where there are none, or the memory is not known."""
     fitting = portions_for(evidence, present.tokens_per_step)
-    if fitting is None or fitting.tokens_per_step != present.tokens_per_step:
-        return None
-    is_larger = fitting.micro_batch_size > present.micro_batch_size
-    return fitting if is_larger and fitting.micro_batch_size * fitting.block_size <= FULL_TOKENS else None
+    return fitting if fitting and fitting.micro_batch_size > present.micro_batch_size else None
 
 
 def _said(evidence: Evidence, *words: str) -> bool:

@@ -1,0 +1,89 @@
+"""What comes and goes is told over a minute: a neighbour's load, a card's clock held down."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cockpit import telemetry
+from cockpit.telemetry import ENOUGH, Telemetry, throttle_of
+from gpt.events import TelemetrySampled
+
+POWER, SLOWDOWN, SOFT_HEAT, HARD_HEAT, BRAKE, IDLE = 0x4, 0x8, 0x20, 0x40, 0x80, 0x1
+
+
+class FakeNvml(SimpleNamespace):
+    """NVML's names and bits, with a card whose other meters do not answer."""
+
+    class NVMLError(Exception):
+        pass
+
+    nvmlClocksEventReasonSwPowerCap = POWER
+    nvmlClocksEventReasonHwSlowdown = SLOWDOWN
+    nvmlClocksEventReasonSwThermalSlowdown = SOFT_HEAT
+    nvmlClocksEventReasonHwThermalSlowdown = HARD_HEAT
+    nvmlClocksEventReasonHwPowerBrakeSlowdown = BRAKE
+    NVML_TEMPERATURE_GPU = 0
+    reasons: int | None = 0
+
+    def nvmlDeviceGetCurrentClocksEventReasons(self, gpu: Any) -> int:
+        if self.reasons is None:
+            raise self.NVMLError
+        return self.reasons
+
+    def __getattr__(self, name: str) -> Any:
+        def refuse(*args: Any) -> Any:
+            raise self.NVMLError
+
+        return refuse
+
+
+def read(meters: Telemetry, times: int) -> TelemetrySampled:
+    for _ in range(times - 1):
+        meters.sample()
+    return meters.sample()
+
+
+@pytest.fixture
+def card() -> tuple[Telemetry, FakeNvml]:
+    meters, nvml = Telemetry(), FakeNvml()
+    meters._nvml, meters._gpu = nvml, object()
+    return meters, nvml
+
+
+@pytest.mark.parametrize(
+    ("reasons", "word"),
+    [
+        (0, ""), (IDLE, ""), (POWER, "power cap"), (POWER | SOFT_HEAT, "heat"), (SLOWDOWN | HARD_HEAT, "heat"),
+        (SLOWDOWN, "hardware slowdown"), (SLOWDOWN | BRAKE, "power brake"),
+    ],
+)  # fmt: skip
+def test_the_worst_of_nvmls_reasons_is_the_word(reasons: int, word: str) -> None:
+    assert throttle_of(FakeNvml(), reasons) == word
+
+
+def test_a_held_clock_is_told_once_it_was_so_in_most_readings(card: tuple[Telemetry, FakeNvml]) -> None:
+    meters, nvml = card
+    nvml.reasons = POWER
+    assert read(meters, ENOUGH - 1).gpu_throttle is None
+    assert read(meters, 1).gpu_throttle == "power cap"
+    nvml.reasons = 0
+    assert read(meters, ENOUGH + 1).gpu_throttle == ""
+
+
+def test_a_card_that_does_not_say_leaves_it_unknown(card: tuple[Telemetry, FakeNvml]) -> None:
+    meters, nvml = card
+    nvml.reasons = None
+    assert read(meters, ENOUGH + 5).gpu_throttle is None
+
+
+def test_others_load_is_all_load_without_this_processs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """75 % of 4 cores, of which this process has one and a half: the others have as much."""
+    meters = Telemetry()
+    meters._cores = 4
+    monkeypatch.setattr(telemetry.psutil, "cpu_percent", lambda: 75.0)
+    monkeypatch.setattr(meters._process, "cpu_percent", lambda: 150.0)
+    assert read(meters, ENOUGH - 1).others_cpu_percent is None
+    assert read(meters, 1).others_cpu_percent == pytest.approx(37.5)
