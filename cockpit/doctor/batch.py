@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from cockpit.doctor.device import Portions, current_portions, portions_for
-from cockpit.doctor.diagnosis import Diagnosis, Rule, Treatment
+from cockpit.doctor.diagnosis import Diagnosis, Rule, Severity, Treatment
 from cockpit.doctor.evidence import Evidence
 
 GPT3_BATCHES: tuple[tuple[float, float], ...] = (
@@ -27,8 +27,10 @@ PROGRESS = 0.25
 """Share of the run behind it before its noise scale counts: it grows many times over while the loss falls."""
 MUCH_LARGER = 8.0
 """Noise scales in a step at which 8 of 9 tokens add nothing to it; at a few of them steps merely are large."""
-MUCH_SMALLER = 1 / 64
-"""Below, what a step follows is noise almost all; at a few hundredths small steps are as good a use of tokens."""
+MUCH_SMALLER = 1 / 16
+"""Below, steps are worth a note: they use tokens well, but follow noise for the most part, and want a low rate."""
+NOISE_ALONE = 1 / 64
+"""Below, a warning: small models are trained well with a few hundredths, none with less is known."""
 SUITS = 1 / 8
 """Noise scales in a step that is called noisy no more: one takes an eighth more tokens than the fewest."""
 
@@ -84,7 +86,9 @@ def _by_noise(evidence: Evidence, tokens: int, measured: float) -> Iterator[Diag
         advice = (
             f"Larger steps see the same tokens in fewer updates: {better}." if better else "Raise grad_accum_steps."
         )
-    yield _told(evidence, tokens, title, why, advice, better, {"noise_scale_tokens": measured, "ratio": ratio},
+    severity: Severity = "note" if NOISE_ALONE <= ratio < 1 else "warning"
+    figures = {"noise_scale_tokens": measured, "ratio": ratio}
+    yield _told(evidence, severity, tokens, title, why, advice, better, figures,
                 "McCandlish et al. 2018, An Empirical Model of Large-Batch Training, section 2.2")  # fmt: skip
 
 
@@ -104,25 +108,26 @@ def _by_size(evidence: Evidence, tokens: int, parameters: int) -> Iterator[Diagn
     present = current_portions(evidence)
     now = f" Now it is {present}." if present else ""
     advice = f"Set {better}.{now}" if better else f"Raise or lower grad_accum_steps to about {wanted:,.0f} tokens.{now}"
+    title = f"{tokens:,} tokens a step, {times} the {wanted:,.0f} of models of this size"
     yield _told(
-        evidence, tokens, f"{tokens:,} tokens a step, {times} the {wanted:,.0f} of models of this size", why, advice,
-        better, {"wanted_tokens": wanted, "ratio": ratio, "parameters": parameters}, "Brown et al. 2020, table 2.1",
+        evidence, "warning", tokens, title, why, advice, better,
+        {"wanted_tokens": wanted, "ratio": ratio, "parameters": parameters}, "Brown et al. 2020, table 2.1",
     )  # fmt: skip
 
 
 def _same_length(evidence: Evidence, tokens: int, better: Portions) -> str:
     steps = evidence.max_steps
     same = round(steps * tokens / better.tokens_per_step) if steps else 0
-    return f" The same tokens in all are max_steps = {same:,} then; warm-up and decay follow it." if same else ""
+    return f" For the same tokens in all set max_steps = {same}, and warm-up and decay with it." if same else ""
 
 
 def _told(
-    evidence: Evidence, tokens: int, title: str, why: str, advice: str, better: Portions | None,
+    evidence: Evidence, severity: Severity, tokens: int, title: str, why: str, advice: str, better: Portions | None,
     figures: dict[str, float], reference: str,
 ) -> Diagnosis:  # fmt: skip
     changes = better.changes(evidence) if better else {}
     return Diagnosis(
-        rule="tokens_per_step", severity="warning", title=title,
+        rule="tokens_per_step", severity=severity, title=title,
         evidence={"tokens_per_step": tokens, **figures, "better_tokens": better.tokens_per_step if better else None},
         why=why, advice=advice + (_same_length(evidence, tokens, better) if better else ""),
         treatment=Treatment("profile", f"{better.tokens_per_step:,} tokens a step", changes) if better else None,

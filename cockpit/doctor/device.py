@@ -20,6 +20,8 @@ ENOUGH_STEPS = 30
 
 FULL_TOKENS = 65_536
 """Tokens of a micro-step above which a larger one is no faster on any single card: its matrix products fill it."""
+CPU_TOKENS = 4096
+"""The same of a CPU (gpt/fit.py)."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Portions:
 def is_foreign(evidence: Evidence) -> bool:
     """True for nanoGPT's log: it has steps, but nothing that a run of ours says of itself."""
     started = evidence.state.started
-    return evidence.began and (started is None or started.peak_source == "nanoGPT")
+    return evidence.began if started is None else started.peak_source == "nanoGPT"
 
 
 def device_type(evidence: Evidence) -> str | None:
@@ -134,7 +136,7 @@ def current_portions(evidence: Evidence) -> Portions | None:
 def portions_for(evidence: Evidence, tokens: float) -> Portions | None:
     """About so many tokens a step (a power of two of sequences; exactly, where it is as many as now), in the
     micro-steps that suit: the largest that fit into a card's memory, as far as larger is faster; the present ones
-    where that is not known, or on a CPU."""
+    where that is not known."""
     profile, rows, present = evidence.profile, evidence.rows, current_portions(evidence)
     if profile is None or rows is None:
         return None
@@ -157,6 +159,10 @@ def portions_for(evidence: Evidence, tokens: float) -> Portions | None:
         return Portions(micro, sequences // micro, block)
     if present is None:
         return None
+    if device_type(evidence) == "cpu":
+        most = max(present.micro_batch_size, CPU_TOKENS // block)
+        micro = max(size for size in portions(sequences) if size <= most)
+        return Portions(micro, sequences // micro, block)
     micro = min(present.micro_batch_size, sequences)
     return Portions(micro, max(1, round(tokens / block / micro)), block)
 

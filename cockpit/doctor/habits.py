@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cockpit.doctor.device import (
+    CPU_TOKENS,
     ENOUGH_STEPS,
     Portions,
     current_portions,
@@ -21,8 +22,6 @@ from cockpit.format import duration
 
 HALF = 0.5
 """Share of the logical cores below which threads leave some idle: the half of them are threads of the same cores."""
-CPU_TOKENS = 4096
-"""Tokens of a micro-step above which none is cheaper on a CPU (gpt/fit.py, measured)."""
 SHORT_TOKENS = 1024
 """Tokens of a micro-step below which joining some is: eight of 12 × 64 took 936 ms on two cores, four of 24 × 64 892,
 two of 48 × 64 845."""

@@ -31,15 +31,16 @@ CONTEXT_BYTES = 1.5e9
 
 def find(evidence: Evidence) -> Iterator[Diagnosis]:
     """Before the run by estimate, where the card is known; then by what was measured."""
-    if is_foreign(evidence) or evidence.state.is_final:
+    if is_foreign(evidence):
         return
     if evidence.state.started is None:
         yield from _foreseen(evidence)
         return
     if device_type(evidence) == "cuda":
         yield from _card(evidence)
+    if not evidence.state.is_final:
         yield from _stranger(evidence)
-    yield from _host(evidence)
+        yield from _host(evidence)
 
 
 def _foreseen(evidence: Evidence) -> Iterator[Diagnosis]:

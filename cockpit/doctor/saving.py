@@ -31,7 +31,7 @@ def find_full_disk(evidence: Evidence) -> Iterator[Diagnosis]:
     """Whether what will be kept fits on the disk, and at which step it does not any more."""
     profile, state, free = evidence.profile, evidence.state, evidence.host.disk_free_bytes
     size = checkpoint_size(evidence)
-    if profile is None or size is None or free is None or is_foreign(evidence) or state.is_final:
+    if profile is None or size is None or free is None or is_foreign(evidence):
         return
     settings, steps = profile.checkpoint, evidence.max_steps or profile.train.max_steps
     kept, has_best = kept_now(evidence)
@@ -69,7 +69,7 @@ def find_full_disk(evidence: Evidence) -> Iterator[Diagnosis]:
 def find_interval(evidence: Evidence) -> Iterator[Diagnosis]:
     """Hours that a failure would cost at this speed; or the share of time that saving takes."""
     profile, state, seconds = evidence.profile, evidence.state, pace(evidence)
-    if profile is None or seconds is None or is_foreign(evidence) or state.is_final:
+    if profile is None or seconds is None or is_foreign(evidence):
         return
     interval, left = profile.checkpoint.interval, max(0, (evidence.max_steps or 0) - state.step)
     if not seconds or not left:

@@ -23,7 +23,7 @@ SLOWED = 1.15
 def find_throttling(evidence: Evidence) -> Iterator[Diagnosis]:
     """A clock held down for most of a minute. A power cap is how a full card runs: only said where MFU is low."""
     telemetry = evidence.state.telemetry
-    if telemetry is None or not telemetry.gpu_throttle or evidence.state.is_final:
+    if telemetry is None or not telemetry.gpu_throttle:
         return
     held, share = telemetry.gpu_throttle, newest_mfu(evidence)
     if held == "power cap" and (share is None or share >= LOW):
@@ -57,7 +57,7 @@ def find_neighbour(evidence: Evidence) -> Iterator[Diagnosis]:
     state, cores, telemetry = evidence.state, evidence.host.cores, evidence.state.telemetry
     others = telemetry.others_cpu_percent if telemetry else None
     seconds, kind = pace(evidence), device_type(evidence)
-    if others is None or not cores or seconds is None or state.is_final or state.state == "paused":
+    if others is None or not cores or seconds is None or state.state == "paused":
         return
     others /= 100
     wanted = (threads(evidence) or cores) / cores  # of several ranks each has its share of the cores, and no more
@@ -67,6 +67,8 @@ def find_neighbour(evidence: Evidence) -> Iterator[Diagnosis]:
     if kind != "cpu" and seconds < SLOWED * fastest:
         return
     slower = seconds / fastest if fastest else 1.0
+    left = max(1, round(cores * (1 - others)))
+    fewer = f"; or leave it its cores: train.threads = {left}" if kind == "cpu" and left < wanted * cores else ""
     used = f"{wanted * cores:.0f} threads" if kind == "cpu" else "a thread that feeds the card"
     yield Diagnosis(
         rule="crowded_cpu", severity="warning",
@@ -77,14 +79,9 @@ def find_neighbour(evidence: Evidence) -> Iterator[Diagnosis]:
         },
         why=f"Training wants {used}. The threads of a step wait for each other: one that has to share its core holds "
         f"up all. Steps take {1e3 * seconds:,.4g} ms now, the fastest tenth took {1e3 * fastest:,.4g}.",
-        advice="Look for it with `top`, and stop it or give it a lower priority (`renice 19 PID`)"
-        + (f"; or leave it its cores: train.threads = {_left(cores, others)}." if kind == "cpu" and cores > 1 else "."),
+        advice=f"Look for it with `top`, and stop it or give it a lower priority (`renice 19 PID`){fewer}.",
         reference="gpt/runtime.py: two busy processes on two cores took a step from 40 ms to 100 ms",
     )  # fmt: skip
-
-
-def _left(cores: int, others: float) -> int:
-    return max(1, round(cores * (1 - others)))
 
 
 RULE = Rule("throttled", "a card's clock held down by heat or power", find_throttling)
