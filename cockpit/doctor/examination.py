@@ -13,7 +13,7 @@ from gpt.strict import nearest
 RULES: tuple[Rule, ...] = (
     size.RULE,
     saving.DISK,
-    memory.RULE,
+    *memory.RULES,
     throttling.RULE,
     throttling.NEIGHBOUR,
     batch.RULE,

@@ -35,12 +35,8 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
         return
     if evidence.state.started is None:
         yield from _foreseen(evidence)
-        return
-    if device_type(evidence) == "cuda":
-        yield from _card(evidence)
-    if not evidence.state.is_final:
-        yield from _stranger(evidence)
-        yield from _host(evidence)
+    elif device_type(evidence) == "cuda":
+        yield from _measured(evidence)
 
 
 def _foreseen(evidence: Evidence) -> Iterator[Diagnosis]:
@@ -65,7 +61,7 @@ def _foreseen(evidence: Evidence) -> Iterator[Diagnosis]:
     )  # fmt: skip
 
 
-def _card(evidence: Evidence) -> Iterator[Diagnosis]:
+def _measured(evidence: Evidence) -> Iterator[Diagnosis]:
     held, present = evidence.state.memory, current_portions(evidence)
     if held is None or not held.total or present is None or held.peak < FULL * held.total:
         return
@@ -87,9 +83,12 @@ def _card(evidence: Evidence) -> Iterator[Diagnosis]:
     )  # fmt: skip
 
 
-def _stranger(evidence: Evidence) -> Iterator[Diagnosis]:
+def find_stranger(evidence: Evidence) -> Iterator[Diagnosis]:
+    """Another program on the card, while the run goes on."""
     held, telemetry = evidence.state.memory, evidence.state.telemetry
     if held is None or telemetry is None or not telemetry.gpu_memory_used or not telemetry.gpu_memory_total:
+        return
+    if evidence.state.is_final or device_type(evidence) != "cuda":
         return
     others = telemetry.gpu_memory_used - held.reserved - CONTEXT_BYTES
     total = telemetry.gpu_memory_total
@@ -97,7 +96,7 @@ def _stranger(evidence: Evidence) -> Iterator[Diagnosis]:
     if ranks(evidence) > 1 or others < STRANGER * total:
         return
     yield Diagnosis(
-        rule="device_memory", severity="warning" if telemetry.gpu_memory_used > FULL * total else "note",
+        rule="shared_card", severity="warning" if telemetry.gpu_memory_used > FULL * total else "note",
         title=f"Another program holds about {others / 2**30:,.1f} GiB of the card",
         evidence={"others_bytes": others, "used_bytes": telemetry.gpu_memory_used, "reserved_bytes": held.reserved,
                   "memory_bytes": total},
@@ -108,14 +107,19 @@ def _stranger(evidence: Evidence) -> Iterator[Diagnosis]:
     )  # fmt: skip
 
 
-def _host(evidence: Evidence) -> Iterator[Diagnosis]:
+def find_host(evidence: Evidence) -> Iterator[Diagnosis]:
+    """The machine's own memory, while the run goes on."""
     telemetry = evidence.state.telemetry
-    if telemetry is None or telemetry.host_memory_used < HOST_FULL * telemetry.host_memory_total:
+    if (
+        evidence.state.is_final
+        or telemetry is None
+        or telemetry.host_memory_used < HOST_FULL * telemetry.host_memory_total
+    ):
         return
     free = telemetry.host_memory_total - telemetry.host_memory_used
     half = _halved(current_portions(evidence)) if device_type(evidence) == "cpu" else None
     yield Diagnosis(
-        rule="device_memory", severity="critical", title=f"The machine has {free / 2**20:,.0f} MiB of memory left",
+        rule="host_memory", severity="critical", title=f"The machine has {free / 2**20:,.0f} MiB of memory left",
         evidence={"host_memory_used": telemetry.host_memory_used, "host_memory_total": telemetry.host_memory_total,
                   "rss": telemetry.rss, "rss_peak": telemetry.rss_peak},
         why=f"This process has {telemetry.rss / 2**30:,.1f} GiB of it, others the rest. When nothing is left the "
@@ -139,4 +143,8 @@ def _treatment(evidence: Evidence, portions: Portions | None) -> Treatment | Non
     return Treatment("profile", f"micro-batch {portions.micro_batch_size}", changes)
 
 
-RULE = Rule("device_memory", "memory close to what the card or the machine has", find)
+RULES = (
+    Rule("device_memory", "memory close to what the card has", find),
+    Rule("shared_card", "another program that holds much of the card", find_stranger),
+    Rule("host_memory", "the machine's memory used up", find_host),
+)

@@ -73,6 +73,15 @@ def test_a_held_clock_is_told_once_it_was_so_in_most_readings(card: tuple[Teleme
     assert read(meters, ENOUGH + 1).gpu_throttle == ""
 
 
+def test_a_clock_held_down_now_and_then_is_not_told(card: tuple[Telemetry, FakeNvml]) -> None:
+    """By its power in 10 of 26 readings, by something else in 12."""
+    meters, nvml = card
+    for reasons, times in ((POWER, 5), (0, 4), (BRAKE, 3), (POWER, 5), (SOFT_HEAT, 4), (SLOWDOWN, 5)):
+        nvml.reasons = reasons
+        last = read(meters, times)
+    assert last.gpu_throttle == ""
+
+
 def test_a_card_that_does_not_say_leaves_it_unknown(card: tuple[Telemetry, FakeNvml]) -> None:
     meters, nvml = card
     nvml.reasons = None

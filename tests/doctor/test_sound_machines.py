@@ -12,7 +12,7 @@ from cockpit.doctor import batch, clock, habits, memory, peak, saving, speed, th
 from cockpit.doctor.evidence import Evidence
 
 RULES = (
-    batch.RULE, clock.RULE, habits.THREADS, habits.PRECISION, habits.COMPILE, habits.MICRO_BATCH, memory.RULE,
+    batch.RULE, clock.RULE, habits.THREADS, habits.PRECISION, habits.COMPILE, habits.MICRO_BATCH, *memory.RULES,
     peak.RULE, saving.DISK, saving.INTERVAL, speed.RULE, speed.AUTOTUNE, throttling.RULE, throttling.NEIGHBOUR,
 )  # fmt: skip
 
