@@ -36,7 +36,8 @@ class Telemetry:
         self._process = psutil.Process()
         self._process.cpu_percent()
         psutil.cpu_percent()
-        self._cores = psutil.cpu_count() or 1
+        self._cores = self._own_cores()
+        psutil.cpu_percent(percpu=True)
         self._others: collections.deque[float] = collections.deque(maxlen=MINUTE)
         self._throttles: collections.deque[str] = collections.deque(maxlen=MINUTE)
         self._nvml: Any = None
@@ -55,20 +56,28 @@ class Telemetry:
         """The meters now. `screen`: frames drawn and CPU seconds spent by the screen, where there is one."""
         frames, spent = screen or (None, None)
         memory = psutil.virtual_memory()
-        load, own = psutil.cpu_percent(), self._process.cpu_percent()
-        self._others.append(max(0.0, load - own / self._cores))
+        own = self._process.cpu_percent()
+        loads = psutil.cpu_percent(percpu=True)
+        here = [loads[core] for core in self._cores if core < len(loads)] or loads
+        self._others.append(max(0.0, statistics.fmean(here) - own / len(here)))
         return TelemetrySampled(
             rss=self._process.memory_info().rss,
             rss_peak=_rss_peak(),
             host_memory_used=memory.total - memory.available,
             host_memory_total=memory.total,
-            cpu_percent=load,
+            cpu_percent=psutil.cpu_percent(),
             process_cpu_percent=own,
             others_cpu_percent=statistics.fmean(self._others) if len(self._others) >= ENOUGH else None,
             screen_frames=frames,
             screen_cpu_s=spent,
             **self._sample_gpu(),
         )
+
+    def _own_cores(self) -> list[int]:
+        """The cores that this process may run on: what others do on the rest of them is no matter of its."""
+        with contextlib.suppress(AttributeError, psutil.Error):  # macOS binds no process to cores
+            return self._process.cpu_affinity() or []
+        return list(range(psutil.cpu_count() or 1))
 
     def _sample_gpu(self) -> dict[str, Any]:
         if self._nvml is None:

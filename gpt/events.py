@@ -405,8 +405,8 @@ class TelemetrySampled(Event, frozen=True, tag=True, kw_only=True):
     process_cpu_percent: float
     """This process, 100 for one whole core."""
     others_cpu_percent: float | None = None
-    """Load of all cores together by everything else than this process, 0…100, on average over the last minute; None
-    until it is known over a third of one."""
+    """Load by everything else than this process of the cores that it may run on, 0…100, on average over the last
+    minute; None until it is known over a third of one."""
     gpu_utilization: float | None = None
     """0…100 (NVML)."""
     gpu_memory_used: int | None = None

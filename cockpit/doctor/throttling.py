@@ -69,7 +69,8 @@ def find_neighbour(evidence: Evidence) -> Iterator[Diagnosis]:
     slower = seconds / fastest if fastest else 1.0
     left = max(1, round(cores * (1 - others)))
     fewer = f"; or leave it its cores: train.threads = {left}" if kind == "cpu" and left < wanted * cores else ""
-    used = f"{wanted * cores:.0f} threads" if kind == "cpu" else "a thread that feeds the card"
+    count = round(wanted * cores) if kind == "cpu" else 1
+    used = f"{count} thread{'s' if count != 1 else ''}" if kind == "cpu" else "a thread that feeds the card"
     yield Diagnosis(
         rule="crowded_cpu", severity="warning",
         title=f"Other programs take {others:.0%} of the processor's {cores} cores",
@@ -77,8 +78,9 @@ def find_neighbour(evidence: Evidence) -> Iterator[Diagnosis]:
             "others_cpu_share": others, "cores": cores, "threads": threads(evidence), "ms_per_step": 1e3 * seconds,
             "fastest_ms": 1e3 * fastest, "slower": slower,
         },
-        why=f"Training wants {used}. The threads of a step wait for each other: one that has to share its core holds "
-        f"up all. Steps take {1e3 * seconds:,.4g} ms now, the fastest tenth took {1e3 * fastest:,.4g}.",
+        why=f"Training wants {used}"
+        + (", which wait for each other: one that has to share its core holds up all" if count > 1 else "")
+        + f". Steps take {1e3 * seconds:,.4g} ms now, the fastest tenth took {1e3 * fastest:,.4g}.",
         advice=f"Look for it with `top`, and stop it or give it a lower priority (`renice 19 PID`){fewer}.",
         reference="gpt/runtime.py: two busy processes on two cores took a step from 40 ms to 100 ms",
     )  # fmt: skip

@@ -89,10 +89,11 @@ def test_a_card_that_does_not_say_leaves_it_unknown(card: tuple[Telemetry, FakeN
 
 
 def test_others_load_is_all_load_without_this_processs_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """75 % of 4 cores, of which this process has one and a half: the others have as much."""
+    """75 % of the 4 cores it may run on, of which it has one and a half itself; the others do not count."""
     meters = Telemetry()
-    meters._cores = 4
-    monkeypatch.setattr(telemetry.psutil, "cpu_percent", lambda: 75.0)
+    meters._cores = [2, 3, 4, 5]
+    loads = [100.0, 100.0, 100.0, 80.0, 60.0, 60.0]
+    monkeypatch.setattr(telemetry.psutil, "cpu_percent", lambda percpu=False: loads if percpu else 83.3)
     monkeypatch.setattr(meters._process, "cpu_percent", lambda: 150.0)
     assert read(meters, ENOUGH - 1).others_cpu_percent is None
     assert read(meters, 1).others_cpu_percent == pytest.approx(37.5)

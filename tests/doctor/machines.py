@@ -11,7 +11,8 @@ from cockpit.doctor.diagnosis import Diagnosis, Rule
 from cockpit.doctor.evidence import Evidence
 from cockpit.state import reduce_all
 from gpt import events as ev
-from gpt.config import Profile
+from gpt.config import Profile, replace
+from gpt.live import LIVE_KEYS
 
 GIB = 2**30
 
@@ -41,10 +42,14 @@ def on_cpu(
 
 
 def find_one(rule: Rule, about: Evidence) -> Diagnosis | None:
-    """What a rule finds; at most one thing."""
+    """What a rule finds; at most one thing, in one line, and what would mend it can be set."""
     found = list(rule.find(about))
     assert len(found) <= 1
-    assert all(each.rule == rule.id for each in found)
+    for each in found:
+        assert each.rule == rule.id and "\n" not in each.title and each.evidence and each.advice and each.reference
+        if each.treatment and about.profile:
+            replace(about.profile, dict(each.treatment.changes))
+            assert each.treatment.kind != "live" or LIVE_KEYS.issuperset(each.treatment.changes)
     return found[0] if found else None
 
 
