@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cockpit.doctor import batch, clock, habits, memory, peak, saving, size, speed, throttling
+from cockpit.doctor import batch, clock, dropout, evaluations, habits, memory, overfitting, peak, saturation, saving, size, speed, throttling
 from cockpit.doctor.diagnosis import SEVERITIES, Diagnosis, Rule
 from cockpit.doctor.evidence import Evidence
 from gpt.errors import ProfileError
@@ -26,6 +26,11 @@ RULES: tuple[Rule, ...] = (
     habits.MICRO_BATCH,
     clock.RULE,
     speed.AUTOTUNE,
+    overfitting.RULE,
+    saturation.RULE,
+    dropout.RULE,
+    evaluations.NOISY,
+    evaluations.COSTLY,
 )
 """One or a few to a module; those that weigh as much come in this order."""
 
