@@ -15,6 +15,7 @@ from cockpit.state import RunState, reduce_all
 from gpt import events as ev
 from gpt.config import Profile, replace
 from gpt.flops import flops_per_token, parameter_count
+from gpt.schedule import learning_rate
 
 START = 1_700_000_000.0
 PROFILES = Path(__file__).parents[2] / "profiles"
@@ -47,6 +48,8 @@ def played(
     facts: dict[str, Any] | None = None,
     extra: Callable[[int], list[ev.Event]] = lambda step: [],
     every: int = 1,
+    regularized: float = 0.0,
+    evaluate_s: float = 5.0,
 ) -> RunState:
     """The state after so many steps of a run with these settings.
 
@@ -54,6 +57,8 @@ def played(
         loss: training loss at a step; `gap` what validation lies above it; `noise` its standard deviation.
         extra: further events after a step.
         every: only each so-manieth step is told, as a long log's.
+        regularized: what dropout puts on top of the running loss, nats/token.
+        evaluate_s: seconds that an evaluation takes.
     """
     dice = np.random.default_rng(0)
     count = parameter_count(settings.model, rows)
@@ -69,8 +74,8 @@ def played(
     )  # fmt: skip
     started = ev.RunStarted(**{**given, **(facts or {})})
     events: list[ev.Event] = [started, ev.StateChanged(time=START, state="running")]
-    at, seconds = START, dict.fromkeys(ev.PHASES, 0.0)
-    rate = settings.optim.learning_rate
+    at, best = START, math.inf
+    seconds: dict[str, float] = dict.fromkeys(ev.PHASES, 0.0)
     for step in range(every, steps + 1, every):
         at += ms * every / 1e3
         seconds["train"] += (ms - data_ms) * every / 1e3
@@ -78,7 +83,8 @@ def played(
         tokens = step * settings.tokens_per_step
         speed = settings.tokens_per_step / ms * 1e3
         mfu = per_token * speed / started.peak_flops if started.peak_flops else None
-        value = loss(step) + dice.normal() * noise
+        value = loss(step) + regularized + dice.normal() * noise
+        rate = learning_rate(step - 1, settings.optim, settings.train.max_steps)
         events.append(
             ev.StepDone(
                 time=at, step=step, loss=value if math.isfinite(value) else None, lr=rate, grad_norm=grad_norm(step),
@@ -86,14 +92,16 @@ def played(
             )
         )  # fmt: skip
         if step % settings.train.eval_interval == 0 or step == steps:
-            at += 5.0
-            seconds["evaluate"] += 5.0
+            at += evaluate_s
+            seconds["evaluate"] += evaluate_s
             train, dice_val = loss(step) + dice.normal() * stderr, loss(step) + gap(step) + dice.normal() * stderr
             events.append(
                 ev.EvalDone(
-                    time=at, step=step, train_loss=train, val_loss=dice_val, val_stderr=stderr, seconds=5.0, best=True
+                    time=at, step=step, train_loss=train, val_loss=dice_val, val_stderr=stderr, seconds=evaluate_s,
+                    val_tokens=settings.train.eval_steps * 8 * settings.model.block_size, best=dice_val < best,
                 )
-            )
+            )  # fmt: skip
+            best = min(best, dice_val)
         events += extra(step)
     events.append(ev.LedgerUpdated(time=at, seconds=seconds, wall=at - START))
     return reduce_all(RunState(), events)
