@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cockpit.doctor import size
+from cockpit.doctor import dropout, evaluations, overfitting, saturation, size
 from cockpit.doctor.diagnosis import SEVERITIES, Diagnosis, Rule
 from cockpit.doctor.evidence import Evidence
 from gpt.errors import ProfileError
 from gpt.strict import nearest
 
-RULES: tuple[Rule, ...] = (size.RULE,)
+RULES: tuple[Rule, ...] = (
+    size.RULE,
+    overfitting.RULE,
+    saturation.RULE,
+    dropout.RULE,
+    evaluations.NOISY,
+    evaluations.COSTLY,
+)
 """One or a few to a module; those that weigh as much come in this order."""
 
 IDS = tuple(rule.id for rule in RULES)

@@ -1,0 +1,136 @@
+"""Saturated: a model that has seen far more than suits its size, and what its remaining steps are worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from cockpit import format as fmt
+from cockpit.doctor import forecast
+from cockpit.doctor.diagnosis import Diagnosis, Rule, Treatment
+from cockpit.doctor.evidence import Evidence, tail
+from cockpit.doctor.forecast import Forecast
+from cockpit.doctor.trend import Line, line
+from cockpit.planning.plan import shape_of
+from cockpit.planning.scaling import LAW, TOKENS_PER_PARAMETER
+from gpt.steering import cooldown_changes
+
+PAST = 2.0
+"""Times Chinchilla's 20 tokens a parameter from which on a poor outlook is laid to the size."""
+FAR_PAST = 5.0
+"""Times it from which on a larger model would have been clearly better for the same compute: by the law that planning
+uses, 124M on 100 tokens a parameter end 0.035 nats above the best size, 40M 0.048."""
+WORTH = 0.006
+"""Share of the loss that the remaining steps may still bring, at the upper end of the interval, where they are called
+not worth their while: 0.02 nats at 3.3, about what two seeds differ by."""
+SUITED = 0.05
+"""Nats by which the best size must be better, by the law, for a warning where no curve can be continued."""
+REMAINING = 0.10
+"""Share of the run that must be left: of fewer steps nobody asks what they are worth."""
+LAW_FROM = 10e6
+"""Parameters from which Chinchilla's law is asked; its smallest models had 44 M (Hoffmann et al. 2022, table A9)."""
+
+
+def find(evidence: Evidence) -> Iterator[Diagnosis]:
+    """Where little is still to come, or, with no curve to continue, where the tokens alone say it."""
+    state, parameters = evidence.state, evidence.parameters
+    validation = state.val_loss.last
+    if not parameters or not state.tokens or validation is None:
+        return
+    ratio = state.tokens / parameters
+    last_step = evidence.max_steps or state.step
+    left = max(0, last_step - state.step)
+    if ratio < PAST * TOKENS_PER_PARAMETER:
+        return
+    ahead = forecast.of_run(evidence) if left >= REMAINING * last_step else None
+    spent = ahead is not None and ahead.gain_high < WORTH * validation
+    if not spent and ratio < FAR_PAST * TOKENS_PER_PARAMETER:
+        return
+    trend = line(*tail(state.val_loss, least=4))
+    size, tokens, law_gain = suited(evidence, last_step)
+    shape = shape_of(size, evidence.rows or 50257)
+    times = ratio / TOKENS_PER_PARAMETER
+    title = f"saturated: {fmt.significant(ratio)} tokens per parameter"
+    if ahead is not None:
+        title += f"; the remaining {left:,} steps are worth {ahead.gain:.3f} ± {ahead.gain_stderr:.3f} nats"
+    yield Diagnosis(
+        rule="saturated", severity="warning" if spent or (law_gain or 0) >= SUITED else "note", title=title,
+        evidence={
+            "tokens": state.tokens, "parameters": parameters, "tokens_per_parameter": ratio, "times_chinchilla": times,
+            "val_loss": validation, "remaining_steps": left, **_figures(ahead, trend),
+            "suited_parameters": round(size), "suited_tokens": round(tokens), "suited_n_layer": shape[0],
+            "suited_n_head": shape[1], "suited_n_embd": shape[2], "suited_gain": law_gain,
+        },
+        why=f"{_big(state.tokens)} tokens for {_big(parameters)} parameters are {times:.1f} times Chinchilla's "
+        f"{TOKENS_PER_PARAMETER:.0f} a parameter: a model of this size has little left to learn." + _slope(trend)
+        + _outlook(ahead),
+        advice=_advice(evidence, spent, left, (size, tokens, shape, law_gain)),
+        treatment=_treatment(evidence, spent),
+        reference="Hoffmann et al. 2022 (arXiv 2203.15556), table 3; the law of " + LAW.source,
+    )  # fmt: skip
+
+
+def suited(evidence: Evidence, last_step: int) -> tuple[float, float, float | None]:
+    """(parameters, tokens, what that would be better by) for the compute of the whole run, at 20 tokens a parameter.
+
+    The gain is the law's, nats/token of Chinchilla's data; None for sizes that it was not made for.
+    """
+    parameters, total = evidence.parameters or 1, last_step * (evidence.tokens_per_step or 1)
+    size = math.sqrt(parameters * total / TOKENS_PER_PARAMETER)  # 6·N·D is the same
+    tokens = TOKENS_PER_PARAMETER * size
+    gain = LAW.loss(parameters, total) - LAW.loss(size, tokens) if parameters >= LAW_FROM else None
+    return size, tokens, gain
+
+
+def _figures(ahead: Forecast | None, trend: Line | None) -> dict[str, float | None]:
+    found: dict[str, float | None] = {
+        "slope_per_1000_steps": trend.slope * 1e3 if trend else None,
+        "slope_stderr": trend.stderr * 1e3 if trend else None,
+    }
+    for name in ("gain", "gain_stderr", "gain_low", "gain_high", "final", "low", "high", "floor", "exponent"):
+        found[f"forecast_{name}"] = getattr(ahead, name) if ahead else None
+    return found
+
+
+def _slope(trend: Line | None) -> str:
+    if trend is None:
+        return ""
+    slope, error = 1e3 * trend.slope, 1e3 * trend.stderr
+    return f" Lately validation moves by {slope:+.4f} ± {error:.4f} nats per 1,000 steps."
+
+
+def _outlook(ahead: Forecast | None) -> str:
+    if ahead is None:
+        return ""
+    return (f" Continued to step {ahead.last_step:,} the curve ends at {ahead.final:.3f} ({ahead.low:.3f} to "
+            f"{ahead.high:.3f}, with 90 % chance), the schedule's decay included.")  # fmt: skip
+
+
+def _advice(
+    evidence: Evidence, spent: bool, left: int, better: tuple[float, float, tuple[int, int, int], float | None]
+) -> str:
+    size, tokens, (layers, heads, width), gain = better
+    by = f", about {gain:.2f} nats better by Chinchilla's law" if gain and gain > 0 else ""
+    words = (f"The same compute would have suited {_big(size)} parameters on {_big(tokens)} tokens{by}: "
+             f"n_layer {layers}, n_head {heads}, n_embd {width}.")  # fmt: skip
+    if spent and not evidence.state.is_final:
+        words = f"Let the rate fall now and end, which saves most of the remaining {left:,} steps. " + words
+    elif not spent:
+        words += " A small model that is to be used often may be worth the tokens all the same."
+    return words
+
+
+def _treatment(evidence: Evidence, spent: bool) -> Treatment | None:
+    profile, state = evidence.profile, evidence.state
+    if not spent or profile is None or state.is_final:
+        return None
+    changes = cooldown_changes(profile, state.step)
+    return Treatment("live", f"cool down and end at step {changes.get('train.max_steps', state.step):,}", changes)
+
+
+def _big(value: float) -> str:
+    number, unit = fmt.count(value)
+    return f"{number} {unit}".strip()
+
+
+RULE = Rule("saturated", "tokens far past what suits the size, and a curve that has little left to fall", find)

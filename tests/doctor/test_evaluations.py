@@ -1,0 +1,68 @@
+"""Evaluations that are too noisy, or take too long."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from stories import evidence, played, profile
+
+from cockpit.doctor import evaluations
+from cockpit.doctor.evidence import Evidence
+
+
+def slow(step: float) -> float:
+    """A loss that hardly moves any more."""
+    return 3.3 - step * 2e-6
+
+
+def story(eval_steps: int = 2, **told: Any) -> Evidence:
+    settings = profile("fineweb_124m", train__eval_steps=eval_steps)
+    return evidence(settings, played(settings, **{"steps": 3000, "loss": slow, "every": 10, **told}))
+
+
+def test_an_error_wider_than_what_is_read_gives_the_batches_for_a_smaller_one() -> None:
+    seen = story(stderr=0.08, gap=lambda step: 0.0)
+    (one,) = evaluations.find_noisy(seen)
+    wanted, batches = one.evidence["wanted_stderr"], one.evidence["eval_steps_wanted"]
+    assert isinstance(wanted, float) and one.evidence["val_stderr"] == 0.08
+    assert batches == math.ceil(2 * (0.08 / wanted) ** 2)
+    assert one.treatment is not None and one.treatment.changes == {"train.eval_steps": batches}
+    assert f"train.eval_steps = {batches:,}" in one.advice
+
+
+def test_more_batches_than_the_split_holds_become_the_whole_split() -> None:
+    settings = profile("fineweb_124m", train__eval_steps=2)
+    told = played(
+        settings, steps=3000, loss=slow, every=10, stderr=0.08, gap=lambda step: 0.0, facts={"val_tokens": 50_000}
+    )
+    (one,) = evaluations.find_noisy(evidence(settings, told))
+    assert one.treatment is not None and one.treatment.changes == {"train.eval_steps": 0}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"stderr": 0.004},
+        {"stderr": 0.05, "gap": lambda step: 0.9},
+        {"stderr": 0.05, "loss": lambda step: 9 - step / 1000},
+        {"stderr": 0.08, "steps": 500},
+    ],
+    ids=["fine", "the gap is wide", "it falls fast", "too early"],
+)
+def test_noise_that_hides_nothing_is_passed_over(told: dict[str, Any]) -> None:
+    assert not list(evaluations.find_noisy(story(**told)))
+
+
+def test_a_tenth_of_the_time_gives_the_exact_interval() -> None:
+    """60 s every 250 steps of 1 s are 19 %; a twentieth of the time takes 60 · 19 steps of 1 s between two."""
+    (one,) = evaluations.find_costly(story(evaluate_s=60.0))
+    assert one.title == "evaluation takes 19 % of the time"
+    assert one.evidence["eval_interval_for_10_percent"] == 540
+    assert one.treatment is not None and one.treatment.changes == {"train.eval_interval": 1200}
+    assert not list(evaluations.find_costly(story(evaluate_s=25.0)))
+
+
+def test_seconds_are_not_worth_words() -> None:
+    assert not list(evaluations.find_costly(story(evaluate_s=0.6, ms=10.0, steps=3000)))
