@@ -62,7 +62,7 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
         why = (f"Training text costs {fmt.loss(train)} nats a token, text not seen {fmt.loss(validation)}: the model "
                f"knows its training text by heart{seen}.")  # fmt: skip
     settings, words = _remedies(evidence, best_step)
-    again = Treatment("profile", f"train again, {words}", settings)
+    again = Treatment("profile", f"train again, to step {best_step:,}", settings)
     stop = Treatment("command", "stop; the best checkpoint is kept", action="quit")
     keeps = evidence.profile is None or evidence.profile.checkpoint.best
     where = "the checkpoint `best` has it" if keeps else "set checkpoint.best = true to have it kept next time"
@@ -77,7 +77,7 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
         },
         why=why,
         advice=f"Stop, and use step {best_step:,} ({where}); or rewind to it and go on with less rate. To come "
-        f"further: more data, or {words}.",
+        f"further: more data, or a new run {words}.",
         treatment=stop if not state.is_final and keeps and rise else again if settings else None,
         reference="Prechelt 1998, Early stopping - but when?; Muennighoff et al. 2023 (arXiv 2305.16264): up to about "
         "4 epochs repeated data is worth nearly as much as new",
@@ -98,7 +98,7 @@ def risen(evidence: Evidence) -> Rise | None:
     now, train_now = float(np.mean(val[-PATIENCE:])), float(np.mean(train[-PATIENCE:]))
     around = slice(max(0, best - 1), best + 2)  # of the lowest one alone part is luck
     least = max(RISE * val[best], CLEAR * (roughness(val[best:]) or 0.0))
-    if now - float(np.mean(val[around])) < least or train_now > float(np.mean(train[around])) - least / 2:
+    if now - float(np.median(val[around])) < least or train_now > float(np.median(train[around])) - least / 2:
         return None
     return Rise(int(x[best]), float(val[best]), now, float(train[best]), train_now)
 
@@ -117,7 +117,7 @@ def _remedies(evidence: Evidence, best_step: int) -> tuple[dict[str, int | float
     """Settings for a run begun anew, and words for them: it ends, its rate fallen, where this one was best."""
     dropout = evidence.dropout
     if best_step < 1:
-        return {}, "fewer steps"
+        return {}, "with fewer steps"
     settings: dict[str, int | float | None] = {"train.max_steps": best_step, "optim.decay_steps": None}
     words = f"with train.max_steps = {best_step:,}"
     if dropout is not None and dropout < 0.2:

@@ -41,7 +41,7 @@ def test_where_the_data_comes_again_it_only_explains() -> None:
         {"dropped": 0.0},
         {"regularized": 0.0},
         {"gap": lambda step: 0.12},
-        {"regularized": 0.025, "noise": 0.2},
+        {"stderr": 0.08},
         {"steps": 60},
     ],
     ids=["no dropout", "costs nothing", "validation above", "within the noise", "too early"],

@@ -92,7 +92,7 @@ def test_a_curve_that_has_ended_is_worth_nothing_more() -> None:
     [
         (np.arange(100, 701, 100), np.linspace(5, 4, 7), 5000),
         (np.arange(100, 3001, 100), np.linspace(5, 4, 30), 3000),
-        (np.arange(100, 3001, 100), np.linspace(4, 5, 30), 5000),
+        (np.arange(100, 3001, 100), 4 + np.abs(np.linspace(-1, 0.4, 30)), 5000),
         (np.arange(100, 3001, 100), np.full(30, np.nan), 5000),
     ],
     ids=["too few points", "nothing left", "it rises", "not finite"],

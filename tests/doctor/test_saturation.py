@@ -55,7 +55,7 @@ def test_a_single_line_of_a_log_says_it_by_the_tokens() -> None:
 @pytest.mark.parametrize(
     "story",
     [
-        {"steps": 2000},
+        {"settings": profile("fineweb_124m", optim__schedule="constant"), "steps": 9000},
         {"settings": profile("fineweb_124m", optim__schedule="constant"), "loss": falling, "steps": 9000},
         {"settings": profile("fineweb_124m"), "loss": falling},
         {"settings": profile("fineweb_124m"), "steps": 18_000},
