@@ -23,9 +23,10 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
     """Once an evaluation lies clearly below the running loss of the same steps."""
     state, dropout = evidence.state, evidence.dropout
     validation = state.val_loss.last
-    if not dropout or validation is None or state.val_loss.x[-1] < LEAST_STEP:
+    at = state.val_loss.x
+    if not dropout or validation is None or not len(at) or at[-1] < LEAST_STEP:
         return
-    running, error = running_loss(evidence, float(state.val_loss.x[-1]))
+    running, error = running_loss(evidence, float(at[-1]))
     alike = state.train_eval_loss.last
     training = running if running is not None else alike
     noise = state.evaluation.val_stderr if state.evaluation and not state.evaluation.aside else None

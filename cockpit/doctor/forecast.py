@@ -194,16 +194,16 @@ def of_run(evidence: Evidence) -> Forecast | None:
 
 def rate_of(evidence: Evidence) -> Callable[[np.ndarray], np.ndarray] | None:
     """Learning rates by step: as logged, then as the schedule goes on; None where neither is known."""
-    series, profile, last_step = evidence.state.lr, evidence.profile, evidence.max_steps
-    known = np.isfinite(series.y)
-    x, y = series.x[known], series.y[known]
+    logged, profile, last_step = evidence.state.lr.points(), evidence.profile, evidence.max_steps
+    known = np.isfinite(logged.last)
+    x, y = logged.x[known], logged.last[known]
     planned = scheduled(profile.optim, last_step) if profile and last_step else None
     if not len(x):
         return planned
 
     def rate(steps: np.ndarray) -> np.ndarray:
-        logged = np.interp(steps, x, y)
-        return logged if planned is None else np.where((steps >= x[0]) & (steps <= x[-1]), logged, planned(steps))
+        taken = np.interp(steps, x, y)
+        return taken if planned is None else np.where((steps >= x[0]) & (steps <= x[-1]), taken, planned(steps))
 
     return rate
 

@@ -46,7 +46,7 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
     state = evidence.state
     rise, train, validation = risen(evidence), state.train_eval_loss.last, state.val_loss.last
     epochs = state.epochs
-    if rise is None and not _memorized(train, validation, epochs):
+    if not len(state.val_loss.x) or (rise is None and not _memorized(train, validation, epochs)):
         return
     best_step = rise.best_step if rise else int(state.val_loss.x[np.nanargmin(state.val_loss.y)])
     best = rise.best if rise else float(np.nanmin(state.val_loss.y))

@@ -108,3 +108,16 @@ def test_rates_are_those_that_were_logged_and_then_the_schedules() -> None:
     rate = rate_of(evidence(settings, before))
     assert rate is not None
     assert list(rate(np.array([100, 500, 501, 19_073]))) == [6e-4, 6e-4, 3e-4, 3e-4]
+
+
+def test_of_a_long_run_the_old_rates_are_remembered() -> None:
+    """Its older steps are in buckets: what is known exactly begins long after the rate was high."""
+    settings = profile(
+        "fineweb_124m", optim__learning_rate=6e-4, optim__warmup_steps=0, optim__decay_steps=5000,
+        train__max_steps=30_000, train__eval_interval=1000,
+    )  # fmt: skip
+    long = evidence(replace(settings, {"optim.learning_rate": 3e-4}), played(settings, steps=12_500))
+    assert long.state.lr.x[0] > 2000
+    rate = rate_of(long)
+    assert rate is not None
+    assert rate(np.array([100.0])) == pytest.approx(6e-4, rel=0.01)
