@@ -36,7 +36,8 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
     if gap <= max(LEAST_GAP, CLEAR * np.hypot(error, noise or 0.0)):
         return
     epochs = epochs_planned(evidence)
-    once = epochs is not None and epochs < 1
+    once = epochs is not None and epochs <= 1
+    easier = running is not None and alike is not None and running - alike < gap / 2
     why = f"The running loss is taken with dropout {dropout:g}, the validation loss without: they are not comparable. "
     if running is None:
         why = (f"If that training loss was taken with dropout {dropout:g}, it is no match for validation, which never "
@@ -47,7 +48,7 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
     else:
         why += "Measured alike, without dropout, training would read lower. "
     if once and epochs is not None:
-        advice = (f"Set model.dropout = 0: the whole run reads {fmt.significant(epochs)} of an epoch, and what is seen "
+        advice = (f"Set model.dropout = 0: the whole run reads {fmt.significant(epochs)} epochs, and what is seen "
                   "once cannot be memorized, so dropout only slows it down.")  # fmt: skip
     else:
         advice = "Read overfitting off the two evaluation losses only, never off the running loss."
@@ -55,7 +56,8 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
             advice += " If the whole run reads less than one epoch, set model.dropout = 0."
     yield Diagnosis(
         rule="dropout_gap", severity="warning" if once else "note",
-        title=f"validation {gap:.3f} below training: one has dropout {dropout:g}, the other none",
+        title=f"validation {gap:.3f} below training: "
+        + ("its text is the easier one" if easier else f"one has dropout {dropout:g}, the other none"),
         evidence={
             "running_loss": running, "running_loss_stderr": error or None, "train_eval_loss": alike,
             "val_loss": validation, "val_stderr": noise, "dropout": dropout, "tokens": state.tokens,

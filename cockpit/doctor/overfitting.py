@@ -21,6 +21,8 @@ CLEAR = 3.0
 MEMORIZED = 0.6
 """Training loss over validation loss below which training text is known by heart, however few evaluations show it.
 Sound runs of nanoGPT's size on Shakespeare end near 0.75."""
+OFTEN = 20
+"""Evaluations in a run that find its best step well enough."""
 BAD = 0.05
 """Share of the loss from which a rise is critical: the model of the best step is another one by then."""
 
@@ -61,6 +63,9 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
         title = f"overfitting: validation {fmt.loss(validation)} against training {fmt.loss(train)}"
         why = (f"Training text costs {fmt.loss(train)} nats a token, text not seen {fmt.loss(validation)}: the model "
                f"knows its training text by heart{seen}.")  # fmt: skip
+    if rise is None and best_step == int(state.val_loss.x[-1]):
+        yield _unseen(evidence, title, why, len(state.val_loss) >= PATIENCE + 2)
+        return
     settings, words = _remedies(evidence, best_step)
     again = Treatment("profile", f"train again, to step {best_step:,}", settings)
     stop = Treatment("command", "stop; the best checkpoint is kept", action="quit")
@@ -81,6 +86,29 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
         treatment=stop if not state.is_final and keeps and rise else again if settings else None,
         reference="Prechelt 1998, Early stopping - but when?; Muennighoff et al. 2023 (arXiv 2305.16264): up to about "
         "4 epochs repeated data is worth nearly as much as new",
+    )  # fmt: skip
+
+
+def _unseen(evidence: Evidence, title: str, why: str, falling: bool) -> Diagnosis:
+    """A gap with the newest evaluation the best: either validation does still fall, or the best step was passed by."""
+    state = evidence.state
+    often = max(1, round(state.step / OFTEN))
+    if falling:
+        words = "Validation still falls, so the run is not spoilt; watch for the step from which it rises."
+    else:
+        words = (
+            f"Its best step was passed unseen: set train.eval_interval = {often:,} and train again, or find more data."
+        )
+    return Diagnosis(
+        rule="overfitting", severity="note" if falling else "critical", title=title,
+        evidence={
+            "val_loss": state.val_loss.last, "train_eval_loss": state.train_eval_loss.last, "epochs": state.epochs,
+            "eval_interval_wanted": None if falling else often,
+        },
+        why=why, advice=words,
+        treatment=None if falling else
+        Treatment("profile", f"train again, evaluated every {often:,} steps", {"train.eval_interval": often}),
+        reference="Prechelt 1998, Early stopping - but when?",
     )  # fmt: skip
 
 

@@ -66,6 +66,9 @@ def test_a_gap_that_speaks_for_itself_needs_no_rise() -> None:
     """Shakespeare 0.6224 / 1.7044, in one line of a log."""
     (one,) = found(lambda step: 1.082, steps=5000, every=5000, loss=lambda step: 0.6224, noise=0.0, stderr=0.0)
     assert one.title == "overfitting: validation 1.7044 against training 0.6224" and one.severity == "critical"
+    assert one.treatment is not None and one.treatment.changes == {"train.eval_interval": 250}
+    (one,) = found(lambda step: 1.5 - step * 2e-4, loss=lambda step: 0.6, stderr=0.001)
+    assert one.severity == "note" and one.treatment is None  # validation still falls
 
 
 def test_luck_is_no_rise() -> None:

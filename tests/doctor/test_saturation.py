@@ -41,7 +41,8 @@ def test_it_says_what_the_remaining_steps_are_worth_and_which_size_would_have_su
     slope, error = figures["slope_per_1000_steps"], figures["slope_stderr"]
     assert isinstance(slope, float) and isinstance(error, float) and abs(slope) < 3 * error
     assert one.treatment is not None and one.treatment.kind == "live"
-    assert one.treatment.changes["train.max_steps"] == 14_500 + 3_625  # a decay of a fifth of the run that it ends
+    assert one.treatment.changes["train.max_steps"] == 14_500 + 4573 // 4
+    assert "end at step 15,643, which saves 3,430 steps" in one.advice
 
 
 def test_a_single_line_of_a_log_says_it_by_the_tokens() -> None:
