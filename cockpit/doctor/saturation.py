@@ -46,10 +46,12 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
     if ratio < PAST * TOKENS_PER_PARAMETER:
         return
     ahead = forecast.of_run(evidence) if left >= REMAINING * last_step else None
-    spent = ahead is not None and ahead.gain_high < WORTH * validation
+    trend = line(*tail(state.val_loss, least=4))
+    # The slope too: should the fit take a late decay for over, the loss still falls as it did lately.
+    still = math.inf if trend is None else left * (trend.stderr - trend.slope)
+    spent = ahead is not None and max(ahead.gain_high, still) < WORTH * validation
     if not spent and ratio < FAR_PAST * TOKENS_PER_PARAMETER:
         return
-    trend = line(*tail(state.val_loss, least=4))
     size, tokens, law_gain = suited(evidence, last_step)
     shape = _shape(size, evidence.rows or 50257)
     cooldown = _cooldown(evidence, spent, left)

