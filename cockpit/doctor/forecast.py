@@ -31,7 +31,8 @@ from gpt.config import OptimConfig
 from gpt.schedule import learning_rate
 
 LEVEL = 0.9
-"""Chance that the interval promises."""
+"""Chance that the interval promises; its ends are 1.645 standard deviations out."""
+DEVIATIONS = 1.645
 LEAST_POINTS = 8
 """Evaluations below which nothing is foretold: there are four unknowns."""
 MEMORY = 0.3
@@ -47,7 +48,11 @@ LEAST_ERROR = 0.002
 DECAY_SHARE = (0.04, 0.02)
 """B as a share of the loss, mean and standard deviation, where a run has not shown it yet. Measured on small runs."""
 EXPONENT = (0.1, 0.3)
-"""Median of α and its standard deviation, beforehand; as wide as small runs and large ones differ."""
+"""Mean and standard deviation of α beforehand; small runs that leave a plateau have it below 0, others near 0.4."""
+
+LEAST_DRAWS = 20
+"""Draws that the interval must rest on, by Kish's effective number. Fewer are left where nearly all of them have A or B
+below 0: the curve is none of this law."""
 
 _EXPONENTS = np.arange(-0.95, 2.5, 0.1)
 _DRAWS = 128  # for each exponent
@@ -71,7 +76,7 @@ class Forecast:
     gain: float
     """By how much the trend will still fall, the median."""
     gain_stderr: float
-    """Half the width of the gain's interval over the number of standard deviations that it stands for."""
+    """The standard deviation that the gain's interval stands for: 3.29 of them are its width."""
     gain_low: float
     gain_high: float
     floor: float | None
@@ -150,6 +155,8 @@ def _continued(
     if not np.isfinite(logs.max()):
         return None
     weight = np.exp(logs - logs.max())
+    if weight.sum() ** 2 < LEAST_DRAWS * (weight**2).sum():
+        return None
     level_now, height, fall, floor, alpha = drawn.T
     end = level_now + height * _power(u_end, alpha) + fall * r_end
     gain = level_now + height * _power(u[-1], alpha) + fall * r[-1] - end
@@ -159,7 +166,7 @@ def _continued(
     exponent = _quantiles(alpha, weight)[1]
     return Forecast(
         step=step, last_step=last_step, points=n, final=final, low=low, high=high, gain=gain_median,
-        gain_stderr=(gain_high - gain_low) / (2 * 1.645), gain_low=gain_low, gain_high=gain_high,
+        gain_stderr=(gain_high - gain_low) / (2 * DEVIATIONS), gain_low=gain_low, gain_high=gain_high,
         floor=_quantiles(floor, weight)[1] if exponent > 0 else None, exponent=exponent, scatter=scatter,
     )  # fmt: skip
 

@@ -56,7 +56,7 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
     shape = _shape(size, evidence.rows or 50257)
     cooldown = _cooldown(evidence, spent, left)
     times = ratio / TOKENS_PER_PARAMETER
-    unseen = ahead is None and left >= REMAINING * last_step and times >= GROSS
+    unseen = len(state.val_loss) < forecast.LEAST_POINTS and left >= REMAINING * last_step and times >= GROSS
     title = f"saturated: {fmt.significant(ratio)} tokens per parameter"
     if ahead is not None:
         title += f"; the remaining {left:,} steps are worth {ahead.gain:.3f} ± {ahead.gain_stderr:.3f} nats"

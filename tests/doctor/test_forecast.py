@@ -55,6 +55,14 @@ def test_the_more_is_seen_the_narrower_it_is() -> None:
     assert widths[0] > 1.3 * widths[1] > 1.3 * 1.3 * widths[2]
 
 
+def test_late_in_a_cosine_what_is_to_come_is_not_sold_short() -> None:
+    """The loss follows a falling rate with a lag: more comes than the rate of the moment tells."""
+    cosine = [curve for kind in KINDS for curve in curves(kind) if curve["optim"]["schedule"] == "cosine"]
+    found = [continued(curve, 0.8) for curve in cosine]
+    came = [each.final + each.gain - curve["val_loss"][-1] for each, curve in zip(found, cosine, strict=True)]
+    assert np.mean([each.gain for each in found]) > 0.7 * np.mean(came)
+
+
 def law(steps: np.ndarray, noise: float = 0.002) -> np.ndarray:
     return 2.8 + 12 * np.maximum(steps, 1) ** -0.4 + noise * np.random.default_rng(1).normal(size=len(steps))
 
@@ -99,6 +107,14 @@ def test_a_curve_that_has_ended_is_worth_nothing_more() -> None:
 )
 def test_what_cannot_be_said_is_not_said(steps: np.ndarray, losses: np.ndarray, last: int) -> None:
     assert forecast(steps, losses, last) is None
+
+
+def test_a_curve_of_another_law_is_not_continued() -> None:
+    """It stands still and falls at last, most where the rate is least: hardly any draw has a decay that lowers it."""
+    optim = OptimConfig(learning_rate=6e-4, warmup_steps=0)
+    steps = np.arange(250, 15_001, 250)
+    losses = 3.56 - 0.03 * (steps / 19_073) ** 4 + 0.002 * np.random.default_rng(4).normal(size=len(steps))
+    assert forecast(steps, losses, 19_073, scheduled(optim, 19_073)) is None
 
 
 def test_rates_are_those_that_were_logged_and_then_the_schedules() -> None:

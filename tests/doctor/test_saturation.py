@@ -59,9 +59,10 @@ def test_a_single_line_of_a_log_says_it_by_the_tokens() -> None:
         {"settings": profile("fineweb_124m", optim__schedule="constant"), "steps": 9000},
         {"settings": profile("fineweb_124m", optim__schedule="constant"), "loss": falling, "steps": 9000},
         {"settings": profile("fineweb_124m"), "loss": falling},
+        {"settings": profile("fineweb_124m"), "loss": lambda s: flat(s) - 0.1 * (s / 19_073) ** 2, "steps": 16_500},
         {"settings": profile("fineweb_124m"), "steps": 18_000},
     ],
-    ids=["few tokens", "still falling", "falling in its decay", "nearly over"],
+    ids=["few tokens", "still falling", "falling in its decay", "falling late in it", "nearly over"],
 )
 def test_it_is_silent(story: dict[str, Any]) -> None:
     assert not found(**story)
