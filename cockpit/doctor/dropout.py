@@ -23,9 +23,10 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
     """Once an evaluation lies clearly below the running loss of the same steps."""
     state, dropout = evidence.state, evidence.dropout
     validation = state.val_loss.last
-    if not dropout or validation is None or state.val_loss.x[-1] < LEAST_STEP:
+    at = state.val_loss.x
+    if not dropout or validation is None or not len(at) or at[-1] < LEAST_STEP:
         return
-    running, error = running_loss(evidence, float(state.val_loss.x[-1]))
+    running, error = running_loss(evidence, float(at[-1]))
     alike = state.train_eval_loss.last
     training = running if running is not None else alike
     noise = state.evaluation.val_stderr if state.evaluation and not state.evaluation.aside else None
@@ -35,7 +36,8 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
     if gap <= max(LEAST_GAP, CLEAR * np.hypot(error, noise or 0.0)):
         return
     epochs = epochs_planned(evidence)
-    once = epochs is not None and epochs < 1
+    once = epochs is not None and epochs <= 1
+    easier = running is not None and alike is not None and running - alike < gap / 2
     why = f"The running loss is taken with dropout {dropout:g}, the validation loss without: they are not comparable. "
     if running is None:
         why = (f"If that training loss was taken with dropout {dropout:g}, it is no match for validation, which never "
@@ -46,7 +48,7 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
     else:
         why += "Measured alike, without dropout, training would read lower. "
     if once and epochs is not None:
-        advice = (f"Set model.dropout = 0: the whole run reads {fmt.significant(epochs)} of an epoch, and what is seen "
+        advice = (f"Set model.dropout = 0: the whole run reads {fmt.significant(epochs)} epochs, and what is seen "
                   "once cannot be memorized, so dropout only slows it down.")  # fmt: skip
     else:
         advice = "Read overfitting off the two evaluation losses only, never off the running loss."
@@ -54,7 +56,8 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
             advice += " If the whole run reads less than one epoch, set model.dropout = 0."
     yield Diagnosis(
         rule="dropout_gap", severity="warning" if once else "note",
-        title=f"validation {gap:.3f} below training: one has dropout {dropout:g}, the other none",
+        title=f"validation {gap:.3f} below training: "
+        + ("its text is the easier one" if easier else f"one has dropout {dropout:g}, the other none"),
         evidence={
             "running_loss": running, "running_loss_stderr": error or None, "train_eval_loss": alike,
             "val_loss": validation, "val_stderr": noise, "dropout": dropout, "tokens": state.tokens,

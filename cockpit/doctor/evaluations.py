@@ -10,10 +10,16 @@ import numpy as np
 from cockpit import format as fmt
 from cockpit.doctor.diagnosis import Diagnosis, Rule, Treatment
 from cockpit.doctor.evidence import Evidence, tail
+from cockpit.doctor.trend import roughness
 
 COARSE = 0.01
 """Standard error as a share of the loss from which a figure says little: at 3.3 nats it spans 3.23 to 3.37, which is
-wider than what a quarter more parameters bring."""
+wider than what a quarter more parameters bring. Worth a note."""
+VERY_COARSE = 0.02
+"""Share from which it is worth a warning."""
+HOPELESS = 0.03
+"""Share from which it says little even where the run's own progress can be seen: the windows are the same each time,
+so what they happen to contain shifts all of a curve, and only its comparison with something else suffers."""
 FINE = 0.0025
 """Share of the loss that is fine enough where there is no wider difference to be shown."""
 CLEAR = 2.0
@@ -24,12 +30,12 @@ GOOD_TIME = 0.05
 """Share that the advice comes down to."""
 LEAST_SECONDS = 60.0
 """Of evaluation in the whole run, below which nobody minds."""
-LEAST_EVALUATIONS = 3
+LEAST_EVALUATIONS = 5
 """Before any of this is judged: the first is slower than the others, and a trend needs points."""
 
 
 def find_noisy(evidence: Evidence) -> Iterator[Diagnosis]:
-    """Where neither the gap to training nor the recent progress stands out of the error."""
+    """Where the error is coarse, and neither the gap to training nor the recent progress stands out of it."""
     state, profile = evidence.state, evidence.profile
     event, validation = state.evaluation, state.val_loss.last
     if event is None or event.aside or event.whole or validation is None or len(state.val_loss) < LEAST_EVALUATIONS:
@@ -44,27 +50,30 @@ def find_noisy(evidence: Evidence) -> Iterator[Diagnosis]:
     progress = float(np.mean(recent[: len(recent) // 2]) - np.mean(recent[-(len(recent) // 2) :]))
     train = state.train_eval_loss.last
     gap = validation - train if train is not None else None
-    seen = max(abs(progress), abs(gap or 0.0))
-    between = CLEAR * math.sqrt(2) * error  # two estimates on different windows
-    if seen >= between:
+    rough = roughness(recent)
+    shows = rough is not None and abs(progress) > CLEAR * math.sqrt(2) * rough  # against itself, on the same windows
+    if abs(gap or 0.0) >= CLEAR * math.sqrt(2) * error or (shows and error < HOPELESS * validation):
         return
+    seen = max(abs(progress), abs(gap or 0.0))
     wanted = max(FINE * validation, seen / (CLEAR * math.sqrt(2)))
     batches = profile.train.eval_steps if profile else None
     settings, sentence = _more_batches(evidence, batches, error, wanted, tokens)
     about = "at least " if at_least else ""
     yield Diagnosis(
-        rule="noisy_evaluation", severity="warning",
+        rule="noisy_evaluation", severity="warning" if error >= VERY_COARSE * validation else "note",
         title=f"evaluation is {about}± {error:.3f}; what is read from it differs by {seen:.3f}",
         evidence={
             "val_loss": validation, "val_stderr": event.val_stderr, "stderr_used": error, "progress": progress,
+            "roughness": rough,
             "gap": gap, "eval_steps": batches, "val_tokens": tokens, "wanted_stderr": wanted,
             "eval_steps_wanted": settings.get("train.eval_steps"),
         },
         why=f"One evaluation reads {fmt.number(tokens)} tokens; its standard error is {about}{error:.3f} nats."
         + (f" Validation minus training is {gap:+.3f}, and" if gap is not None else "")
-        + f" over the newest half of the evaluations it moved by {-progress:+.3f}, less than two estimates of the same "
-        "loss may differ by. The windows are the same each time, so a run compares better with itself than with "
-        "training, other data or a published figure.",
+        + f" over the newest half of the evaluations it moved by {-progress:+.3f}"
+        + (f", while one wavers by {rough:.3f} about the next" if rough is not None else "")
+        + ". The windows are the same each time, so a run compares better with itself than with training, other data "
+        "or a published figure.",
         advice=sentence,
         treatment=Treatment("live", sentence.split(":")[0], settings) if settings and not state.is_final else None,
         reference="the standard error of a mean falls with the square root of the batches (Cochran 1977, section 6.4)",

@@ -21,6 +21,8 @@ CLEAR = 3.0
 MEMORIZED = 0.6
 """Training loss over validation loss below which training text is known by heart, however few evaluations show it.
 Sound runs of nanoGPT's size on Shakespeare end near 0.75."""
+OFTEN = 20
+"""Evaluations in a run that find its best step well enough."""
 BAD = 0.05
 """Share of the loss from which a rise is critical: the model of the best step is another one by then."""
 
@@ -46,7 +48,7 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
     state = evidence.state
     rise, train, validation = risen(evidence), state.train_eval_loss.last, state.val_loss.last
     epochs = state.epochs
-    if rise is None and not _memorized(train, validation, epochs):
+    if not len(state.val_loss.x) or (rise is None and not _memorized(train, validation, epochs)):
         return
     best_step = rise.best_step if rise else int(state.val_loss.x[np.nanargmin(state.val_loss.y)])
     best = rise.best if rise else float(np.nanmin(state.val_loss.y))
@@ -61,8 +63,11 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
         title = f"overfitting: validation {fmt.loss(validation)} against training {fmt.loss(train)}"
         why = (f"Training text costs {fmt.loss(train)} nats a token, text not seen {fmt.loss(validation)}: the model "
                f"knows its training text by heart{seen}.")  # fmt: skip
+    if rise is None and best_step == int(state.val_loss.x[-1]):
+        yield _unseen(evidence, title, why, len(state.val_loss) >= PATIENCE + 2)
+        return
     settings, words = _remedies(evidence, best_step)
-    again = Treatment("profile", f"train again, {words}", settings)
+    again = Treatment("profile", f"train again, to step {best_step:,}", settings)
     stop = Treatment("command", "stop; the best checkpoint is kept", action="quit")
     keeps = evidence.profile is None or evidence.profile.checkpoint.best
     where = "the checkpoint `best` has it" if keeps else "set checkpoint.best = true to have it kept next time"
@@ -77,10 +82,33 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
         },
         why=why,
         advice=f"Stop, and use step {best_step:,} ({where}); or rewind to it and go on with less rate. To come "
-        f"further: more data, or {words}.",
+        f"further: more data, or a new run {words}.",
         treatment=stop if not state.is_final and keeps and rise else again if settings else None,
         reference="Prechelt 1998, Early stopping - but when?; Muennighoff et al. 2023 (arXiv 2305.16264): up to about "
         "4 epochs repeated data is worth nearly as much as new",
+    )  # fmt: skip
+
+
+def _unseen(evidence: Evidence, title: str, why: str, falling: bool) -> Diagnosis:
+    """A gap with the newest evaluation the best: either validation does still fall, or the best step was passed by."""
+    state = evidence.state
+    often = max(1, round(state.step / OFTEN))
+    if falling:
+        words = "Validation still falls, so the run is not spoilt; watch for the step from which it rises."
+    else:
+        words = (
+            f"Its best step was passed unseen: set train.eval_interval = {often:,} and train again, or find more data."
+        )
+    return Diagnosis(
+        rule="overfitting", severity="note" if falling else "critical", title=title,
+        evidence={
+            "val_loss": state.val_loss.last, "train_eval_loss": state.train_eval_loss.last, "epochs": state.epochs,
+            "eval_interval_wanted": None if falling else often,
+        },
+        why=why, advice=words,
+        treatment=None if falling else
+        Treatment("profile", f"train again, evaluated every {often:,} steps", {"train.eval_interval": often}),
+        reference="Prechelt 1998, Early stopping - but when?",
     )  # fmt: skip
 
 
@@ -98,7 +126,7 @@ def risen(evidence: Evidence) -> Rise | None:
     now, train_now = float(np.mean(val[-PATIENCE:])), float(np.mean(train[-PATIENCE:]))
     around = slice(max(0, best - 1), best + 2)  # of the lowest one alone part is luck
     least = max(RISE * val[best], CLEAR * (roughness(val[best:]) or 0.0))
-    if now - float(np.mean(val[around])) < least or train_now > float(np.mean(train[around])) - least / 2:
+    if now - float(np.median(val[around])) < least or train_now > float(np.median(train[around])) - least / 2:
         return None
     return Rise(int(x[best]), float(val[best]), now, float(train[best]), train_now)
 
@@ -117,7 +145,7 @@ def _remedies(evidence: Evidence, best_step: int) -> tuple[dict[str, int | float
     """Settings for a run begun anew, and words for them: it ends, its rate fallen, where this one was best."""
     dropout = evidence.dropout
     if best_step < 1:
-        return {}, "fewer steps"
+        return {}, "with fewer steps"
     settings: dict[str, int | float | None] = {"train.max_steps": best_step, "optim.decay_steps": None}
     words = f"with train.max_steps = {best_step:,}"
     if dropout is not None and dropout < 0.2:

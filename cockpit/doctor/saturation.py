@@ -13,7 +13,9 @@ from cockpit.doctor.forecast import Forecast
 from cockpit.doctor.trend import Line, line
 from cockpit.planning.plan import shape_of
 from cockpit.planning.scaling import LAW, TOKENS_PER_PARAMETER
-from gpt.steering import cooldown_changes
+from gpt.config import ModelConfig
+from gpt.flops import parameter_count
+from gpt.steering import cooldown_changes, default_cooldown
 
 PAST = 2.0
 """Times Chinchilla's 20 tokens a parameter from which on a poor outlook is laid to the size."""
@@ -23,8 +25,9 @@ uses, 124M on 100 tokens a parameter end 0.035 nats above the best size, 40M 0.0
 WORTH = 0.006
 """Share of the loss that the remaining steps may still bring, at the upper end of the interval, where they are called
 not worth their while: 0.02 nats at 3.3, about what two seeds differ by."""
-SUITED = 0.05
-"""Nats by which the best size must be better, by the law, for a warning where no curve can be continued."""
+GROSS = 8.0
+"""Times it from which on that is a warning where there is no curve to continue, and steps are left to save: 124M on 160
+tokens a parameter end 0.06 nats above the best size, 40M 0.08."""
 REMAINING = 0.10
 """Share of the run that must be left: of fewer steps nobody asks what they are worth."""
 LAW_FROM = 10e6
@@ -43,29 +46,33 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
     if ratio < PAST * TOKENS_PER_PARAMETER:
         return
     ahead = forecast.of_run(evidence) if left >= REMAINING * last_step else None
-    spent = ahead is not None and ahead.gain_high < WORTH * validation
+    trend = line(*tail(state.val_loss, least=4))
+    # The slope too: should the fit take a late decay for over, the loss still falls as it did lately.
+    still = math.inf if trend is None else left * (trend.stderr - trend.slope)
+    spent = ahead is not None and max(ahead.gain_high, still) < WORTH * validation
     if not spent and ratio < FAR_PAST * TOKENS_PER_PARAMETER:
         return
-    trend = line(*tail(state.val_loss, least=4))
     size, tokens, law_gain = suited(evidence, last_step)
-    shape = shape_of(size, evidence.rows or 50257)
+    shape = _shape(size, evidence.rows or 50257)
+    cooldown = _cooldown(evidence, spent, left)
     times = ratio / TOKENS_PER_PARAMETER
+    unseen = len(state.val_loss) < forecast.LEAST_POINTS and left >= REMAINING * last_step and times >= GROSS
     title = f"saturated: {fmt.significant(ratio)} tokens per parameter"
     if ahead is not None:
         title += f"; the remaining {left:,} steps are worth {ahead.gain:.3f} ± {ahead.gain_stderr:.3f} nats"
     yield Diagnosis(
-        rule="saturated", severity="warning" if spent or (law_gain or 0) >= SUITED else "note", title=title,
+        rule="saturated", severity="warning" if spent or unseen else "note", title=title,
         evidence={
             "tokens": state.tokens, "parameters": parameters, "tokens_per_parameter": ratio, "times_chinchilla": times,
             "val_loss": validation, "remaining_steps": left, **_figures(ahead, trend),
-            "suited_parameters": round(size), "suited_tokens": round(tokens), "suited_n_layer": shape[0],
-            "suited_n_head": shape[1], "suited_n_embd": shape[2], "suited_gain": law_gain,
+            "suited_parameters": round(size), "suited_tokens": round(tokens), "suited_gain": law_gain,
+            **dict(zip(("suited_n_layer", "suited_n_head", "suited_n_embd"), shape or (), strict=False)),
         },
         why=f"{_big(state.tokens)} tokens for {_big(parameters)} parameters are {times:.1f} times Chinchilla's "
         f"{TOKENS_PER_PARAMETER:.0f} a parameter: a model of this size has little left to learn." + _slope(trend)
         + _outlook(ahead),
-        advice=_advice(evidence, spent, left, (size, tokens, shape, law_gain)),
-        treatment=_treatment(evidence, spent),
+        advice=_advice(spent, cooldown, last_step, (size, tokens, shape, law_gain)),
+        treatment=cooldown,
         reference="Hoffmann et al. 2022 (arXiv 2203.15556), table 3; the law of " + LAW.source,
     )  # fmt: skip
 
@@ -80,6 +87,14 @@ def suited(evidence: Evidence, last_step: int) -> tuple[float, float, float | No
     tokens = TOKENS_PER_PARAMETER * size
     gain = LAW.loss(parameters, total) - LAW.loss(size, tokens) if parameters >= LAW_FROM else None
     return size, tokens, gain
+
+
+def _shape(size: float, rows: int) -> tuple[int, int, int] | None:
+    """(n_layer, n_head, n_embd) of about that size; None for a smaller one than planning has shapes of."""
+    shape = shape_of(size, rows)
+    layers, heads, width = shape
+    built = parameter_count(ModelConfig(n_layer=layers, n_head=heads, n_embd=width, bias=False), rows)[1]
+    return shape if abs(built / size - 1) < 0.2 else None
 
 
 def _figures(ahead: Forecast | None, trend: Line | None) -> dict[str, float | None]:
@@ -107,25 +122,29 @@ def _outlook(ahead: Forecast | None) -> str:
 
 
 def _advice(
-    evidence: Evidence, spent: bool, left: int, better: tuple[float, float, tuple[int, int, int], float | None]
-) -> str:
-    size, tokens, (layers, heads, width), gain = better
+    spent: bool, cooldown: Treatment | None, last_step: int,
+    better: tuple[float, float, tuple[int, int, int] | None, float | None],
+) -> str:  # fmt: skip
+    size, tokens, shape, gain = better
+    layers, heads, width = shape or (0, 0, 0)
     by = f", about {gain:.2f} nats better by Chinchilla's law" if gain and gain > 0 else ""
-    words = (f"The same compute would have suited {_big(size)} parameters on {_big(tokens)} tokens{by}: "
-             f"n_layer {layers}, n_head {heads}, n_embd {width}.")  # fmt: skip
-    if spent and not evidence.state.is_final:
-        words = f"Let the rate fall now and end, which saves most of the remaining {left:,} steps. " + words
-    elif not spent:
-        words += " A small model that is to be used often may be worth the tokens all the same."
-    return words
+    words = f"The same compute would have suited {_big(size)} parameters on {_big(tokens)} tokens{by}"
+    words += f": n_layer {layers}, n_head {heads}, n_embd {width}." if shape else "."
+    if cooldown is not None:
+        end = int(cooldown.changes["train.max_steps"] or last_step)
+        return f"Let the rate fall now and end at step {end:,}, which saves {last_step - end:,} steps. " + words
+    return words if spent else words + " A small model that is to be used often may be worth the tokens all the same."
 
 
-def _treatment(evidence: Evidence, spent: bool) -> Treatment | None:
+def _cooldown(evidence: Evidence, spent: bool, left: int) -> Treatment | None:
+    """A decay over a quarter of what is left, or the usual length of one where that is shorter."""
     profile, state = evidence.profile, evidence.state
     if not spent or profile is None or state.is_final:
         return None
-    changes = cooldown_changes(profile, state.step)
-    return Treatment("live", f"cool down and end at step {changes.get('train.max_steps', state.step):,}", changes)
+    changes = cooldown_changes(profile, state.step, min(default_cooldown(profile, state.step), max(1, left // 4)))
+    if "train.max_steps" not in changes:
+        return None
+    return Treatment("live", f"cool down and end at step {changes['train.max_steps']:,}", changes)
 
 
 def _big(value: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import pytest
 from stories import evidence, played, profile
 
@@ -41,10 +42,34 @@ def test_more_batches_than_the_split_holds_become_the_whole_split() -> None:
     assert one.treatment is not None and one.treatment.changes == {"train.eval_steps": 0}
 
 
+def test_a_somewhat_coarse_error_is_a_note() -> None:
+    (one,) = evaluations.find_noisy(story(stderr=0.04, gap=lambda step: 0.0))
+    assert one.severity == "note"
+
+
+def test_a_single_batch_has_no_error_of_its_own_but_cannot_be_better_than_its_tokens() -> None:
+    """3.3 nats a token over 200 tokens: the spread of single tokens is about as large as their mean."""
+    settings = profile("fineweb_124m", train__eval_steps=1)
+    state = played(settings, steps=3000, loss=slow, every=10, stderr=0.08, gap=lambda step: 0.0)
+    assert state.evaluation is not None
+    lone = msgspec.structs.replace(state.evaluation, val_stderr=None, val_tokens=200)
+    (one,) = evaluations.find_noisy(evidence(settings, msgspec.structs.replace(state, evaluation=lone)))
+    assert one.title.startswith("evaluation is at least ± 0.23")
+
+
+def test_progress_that_shows_on_the_same_windows_is_left_alone() -> None:
+    """Every evaluation reads the same windows: their error shifts the curve, but does not make it waver."""
+    settings = profile("fineweb_124m", train__eval_steps=2)
+    state = played(settings, steps=3000, loss=lambda step: 3.4 - step * 5e-5, every=10, stderr=0.001)
+    assert state.evaluation is not None
+    coarse = msgspec.structs.replace(state.evaluation, val_stderr=0.05)
+    assert not list(evaluations.find_noisy(evidence(settings, msgspec.structs.replace(state, evaluation=coarse))))
+
+
 @pytest.mark.parametrize(
     "told",
     [
-        {"stderr": 0.004},
+        {"stderr": 0.004, "loss": lambda step: 3.3, "gap": lambda step: 0.0},
         {"stderr": 0.05, "gap": lambda step: 0.9},
         {"stderr": 0.05, "loss": lambda step: 9 - step / 1000},
         {"stderr": 0.08, "steps": 500},

@@ -33,7 +33,7 @@ def continued(curve: dict[str, Any], share: float = 0.5) -> Forecast:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_four_of_five_real_runs_end_in_the_interval_foretold_from_their_first_half(kind: str) -> None:
-    """16 of 20 brief runs and 19 of 20 longer ones."""
+    """17 of 20 brief runs and 19 of 20 longer ones."""
     found = [(continued(curve), curve["val_loss"][-1]) for curve in curves(kind)]
     assert len(found) == 20
     assert sum(each.low <= end <= each.high for each, end in found) >= 16
@@ -53,6 +53,14 @@ def test_the_more_is_seen_the_narrower_it_is() -> None:
     found = [[continued(curve, share) for curve in curves("long")] for share in (0.35, 0.5, 0.8)]
     widths = [np.median([each.high - each.low for each in row]) for row in found]
     assert widths[0] > 1.3 * widths[1] > 1.3 * 1.3 * widths[2]
+
+
+def test_late_in_a_cosine_what_is_to_come_is_not_sold_short() -> None:
+    """The loss follows a falling rate with a lag: more comes than the rate of the moment tells."""
+    cosine = [curve for kind in KINDS for curve in curves(kind) if curve["optim"]["schedule"] == "cosine"]
+    found = [continued(curve, 0.8) for curve in cosine]
+    came = [each.final + each.gain - curve["val_loss"][-1] for each, curve in zip(found, cosine, strict=True)]
+    assert np.mean([each.gain for each in found]) > 0.7 * np.mean(came)
 
 
 def law(steps: np.ndarray, noise: float = 0.002) -> np.ndarray:
@@ -84,7 +92,7 @@ def test_a_decay_is_foretold_before_it_comes() -> None:
 def test_a_curve_that_has_ended_is_worth_nothing_more() -> None:
     steps = np.arange(100, 8001, 100)
     found = forecast(steps, 3.0 + 5 * np.exp(-steps / 500) + 0.002 * np.random.default_rng(2).normal(size=80), 16_000)
-    assert found is not None and found.gain < 0.01 and found.gain_high < 0.02
+    assert found is not None and found.gain < 0.01 and found.gain_high < 0.025
 
 
 @pytest.mark.parametrize(
@@ -92,13 +100,21 @@ def test_a_curve_that_has_ended_is_worth_nothing_more() -> None:
     [
         (np.arange(100, 701, 100), np.linspace(5, 4, 7), 5000),
         (np.arange(100, 3001, 100), np.linspace(5, 4, 30), 3000),
-        (np.arange(100, 3001, 100), np.linspace(4, 5, 30), 5000),
+        (np.arange(100, 3001, 100), 4 + np.abs(np.linspace(-1, 0.4, 30)), 5000),
         (np.arange(100, 3001, 100), np.full(30, np.nan), 5000),
     ],
     ids=["too few points", "nothing left", "it rises", "not finite"],
 )
 def test_what_cannot_be_said_is_not_said(steps: np.ndarray, losses: np.ndarray, last: int) -> None:
     assert forecast(steps, losses, last) is None
+
+
+def test_a_curve_of_another_law_is_not_continued() -> None:
+    """It stands still and falls at last, most where the rate is least: hardly any draw has a decay that lowers it."""
+    optim = OptimConfig(learning_rate=6e-4, warmup_steps=0)
+    steps = np.arange(250, 15_001, 250)
+    losses = 3.56 - 0.03 * (steps / 19_073) ** 4 + 0.002 * np.random.default_rng(4).normal(size=len(steps))
+    assert forecast(steps, losses, 19_073, scheduled(optim, 19_073)) is None
 
 
 def test_rates_are_those_that_were_logged_and_then_the_schedules() -> None:
@@ -108,3 +124,16 @@ def test_rates_are_those_that_were_logged_and_then_the_schedules() -> None:
     rate = rate_of(evidence(settings, before))
     assert rate is not None
     assert list(rate(np.array([100, 500, 501, 19_073]))) == [6e-4, 6e-4, 3e-4, 3e-4]
+
+
+def test_of_a_long_run_the_old_rates_are_remembered() -> None:
+    """Its older steps are in buckets: what is known exactly begins long after the rate was high."""
+    settings = profile(
+        "fineweb_124m", optim__learning_rate=6e-4, optim__warmup_steps=0, optim__decay_steps=5000,
+        train__max_steps=30_000, train__eval_interval=1000,
+    )  # fmt: skip
+    long = evidence(replace(settings, {"optim.learning_rate": 3e-4}), played(settings, steps=12_500))
+    assert long.state.lr.x[0] > 2000
+    rate = rate_of(long)
+    assert rate is not None
+    assert rate(np.array([100.0])) == pytest.approx(6e-4, rel=0.01)

@@ -41,7 +41,8 @@ def test_it_says_what_the_remaining_steps_are_worth_and_which_size_would_have_su
     slope, error = figures["slope_per_1000_steps"], figures["slope_stderr"]
     assert isinstance(slope, float) and isinstance(error, float) and abs(slope) < 3 * error
     assert one.treatment is not None and one.treatment.kind == "live"
-    assert one.treatment.changes["train.max_steps"] == 14_500 + 3_625  # a decay of a fifth of the run that it ends
+    assert one.treatment.changes["train.max_steps"] == 14_500 + 4573 // 4
+    assert "end at step 15,643, which saves 3,430 steps" in one.advice
 
 
 def test_a_single_line_of_a_log_says_it_by_the_tokens() -> None:
@@ -55,12 +56,13 @@ def test_a_single_line_of_a_log_says_it_by_the_tokens() -> None:
 @pytest.mark.parametrize(
     "story",
     [
-        {"steps": 2000},
+        {"settings": profile("fineweb_124m", optim__schedule="constant"), "steps": 9000},
         {"settings": profile("fineweb_124m", optim__schedule="constant"), "loss": falling, "steps": 9000},
         {"settings": profile("fineweb_124m"), "loss": falling},
+        {"settings": profile("fineweb_124m"), "loss": lambda s: flat(s) - 0.1 * (s / 19_073) ** 2, "steps": 16_500},
         {"settings": profile("fineweb_124m"), "steps": 18_000},
     ],
-    ids=["few tokens", "still falling", "falling in its decay", "nearly over"],
+    ids=["few tokens", "still falling", "falling in its decay", "falling late in it", "nearly over"],
 )
 def test_it_is_silent(story: dict[str, Any]) -> None:
     assert not found(**story)
