@@ -44,8 +44,8 @@ class DataFacts:
     """`train.bin = val.bin`: files of both splits with the same content."""
     windows: int = 0
     """Stretches of validation that were looked for in training."""
-    shared_windows: int = 0
-    """Of them, those that were found."""
+    shared: float = 0.0
+    """Share of validation that stands in training too, 0…1, as far as was looked."""
     window: int = 0
     """Their length, tokens or bytes of text."""
 

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cockpit.doctor import size
+from cockpit.doctor import first_loss, gradients, rates, resuming, schedule, size, stability, vocabulary
 from cockpit.doctor.diagnosis import SEVERITIES, Diagnosis, Rule
 from cockpit.doctor.evidence import Evidence
 from gpt.errors import ProfileError
 from gpt.strict import nearest
 
-RULES: tuple[Rule, ...] = (size.RULE,)
+RULES: tuple[Rule, ...] = (
+    size.RULE,
+    *stability.RULES,
+    *gradients.RULES,
+    first_loss.RULE,
+    *schedule.RULES,
+    rates.RULE,
+    resuming.RULE,
+    *vocabulary.RULES,
+)
 """One or a few to a module; those that weigh as much come in this order."""
 
 IDS = tuple(rule.id for rule in RULES)
