@@ -146,3 +146,11 @@ def tail(series: Series, share: float = 0.25, least: int = 3) -> tuple[np.ndarra
     x, y = series.x[finite], series.y[finite]
     kept = max(least, int(np.ceil(share * len(x))))
     return x[-kept:], y[-kept:]
+
+
+def whole(series: Series) -> tuple[np.ndarray, np.ndarray]:
+    """(x, y) of a curve from its beginning, float64: all finite points of a short one; of a long one the newest, and
+    before them some, evenly."""
+    points = series.points()
+    finite = np.isfinite(points.last)
+    return points.x[finite], points.last[finite]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from cockpit.doctor.diagnosis import Diagnosis, Rule, Scalar, Treatment
-from cockpit.doctor.evidence import Evidence
+from cockpit.doctor.evidence import Evidence, whole
 from cockpit.doctor.remedies import slower, slower_words
 
 RECENT = 1000
@@ -20,8 +20,10 @@ EXPLODED, LARGE = 10.0, 5.0
 between 0.2 and 2, and rise by a factor of 2 or 3 where the rate falls."""
 VANISHED = 1e-3
 """Norm below which nothing is learnt; sound ones lie above 0.05 (measured here and printed by llm.c's runs)."""
-CLIPPED, FAR = 0.5, 2.0
-"""Share of the steps that are clipped, and the median norm in units of grad_clip, from which on it is most and far."""
+CLIPPED, FAR = 0.5, 5.0
+"""Share of the steps that are clipped, and the median norm in units of grad_clip, from which on it is most and far.
+nanoGPT's CPU settings for Shakespeare, with 768 characters a step, clip every step at a median of 1.9 to 2.3, and are
+sound: AdamW divides a common factor out again."""
 
 _PASCANU = "Pascanu et al. 2013, arXiv 1211.5063: exploding and vanishing gradients, clipping by norm"
 
@@ -29,8 +31,7 @@ _PASCANU = "Pascanu et al. 2013, arXiv 1211.5063: exploding and vanishing gradie
 def find_gradient(evidence: Evidence) -> Iterator[Diagnosis]:
     """A gradient norm far above its own level, or next to nothing."""
     norm = evidence.state.grad_norm
-    finite = np.isfinite(norm.y)
-    x, y = norm.x[finite], norm.y[finite]
+    x, y = whole(norm)
     if len(y) < LEAST:
         return
     levels = np.array([np.median(part) for part in np.array_split(y, BLOCKS)])

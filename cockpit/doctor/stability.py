@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from cockpit.doctor.diagnosis import Diagnosis, Rule, Scalar, Treatment
-from cockpit.doctor.evidence import Evidence
+from cockpit.doctor.evidence import Evidence, whole
 from cockpit.doctor.remedies import slower, slower_words
 from cockpit.series import Series
 from gpt.config import GuardConfig
@@ -73,9 +73,7 @@ def find_not_finite(evidence: Evidence) -> Iterator[Diagnosis]:
 
 def find_divergence(evidence: Evidence) -> Iterator[Diagnosis]:
     """A training loss that lies far above where it has been, and stays there."""
-    loss = evidence.state.loss
-    finite = np.isfinite(loss.y)
-    x, y = loss.x[finite], loss.y[finite]
+    x, y = whole(evidence.state.loss)
     if len(y) < LEAST:
         return
     parts = np.array_split(y, BLOCKS)
