@@ -68,7 +68,8 @@ def _folder(folder: Path, profile: Profile) -> DataFacts | None:
         pairs = [(by_hash.get(shard.sha256), shard.file) for shard in described.splits["val"].shards]
         same = tuple(f"{one} = {other}" for one, other in pairs if one)
     return DataFacts(
-        tokenizer=name, tokenizer_vocab=vocabulary, largest_id=max(int(part.max()) for part in first if len(part)),
+        tokenizer=name, tokenizer_vocab=vocabulary, train_tokens=len(train),
+        largest_id=max(int(part.max()) for part in first if len(part)),
         ids_looked_at=sum(map(len, first)), complaint=_complaint(profile), same_files=same, windows=looked,
         shared=share, window=WINDOW,
     )  # fmt: skip
@@ -96,11 +97,13 @@ def _text(profile: Profile) -> DataFacts | None:
     end = len(text) - int(len(text) * profile.data.val_fraction)
     train, val = (np.frombuffer(part, np.uint8) for part in (text[:end], text[end:]))
     share, looked = shared_share(train, val)
-    vocabulary = None
+    vocabulary, count = None, end
     if profile.data.tokenizer == "char":
-        vocabulary = len(set(text.decode("utf-8", "replace")))
+        decoded = text.decode("utf-8", "replace")
+        vocabulary, count = len(set(decoded)), len(decoded) - int(len(decoded) * profile.data.val_fraction)
     return DataFacts(
         tokenizer=profile.data.tokenizer or "byte", tokenizer_vocab=vocabulary, complaint=_complaint(profile),
+        train_tokens=count if profile.data.tokenizer in (None, "byte", "char") else None,
         windows=looked, shared=share, window=WINDOW,
     )  # fmt: skip
 

@@ -36,6 +36,8 @@ class DataFacts:
     """What the data says it was made with, else what is taken for it."""
     tokenizer_vocab: int | None = None
     """Ids that this tokenizer has."""
+    train_tokens: int | None = None
+    """In the training split."""
     largest_id: int | None = None
     ids_looked_at: int = 0
     complaint: str | None = None

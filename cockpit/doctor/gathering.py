@@ -60,11 +60,13 @@ def of_log(path: Path, loaded: Loaded | None) -> Evidence:
     """Of a log that nanoGPT's train.py printed, with its settings where somebody knows them. Raises DataError."""
     profile = loaded.profile if loaded else None
     rows = _rows(profile) if profile else None
-    log = nanogpt_log.read(path, profile, rows)
+    data = dataset.look(profile) if profile else None
+    log = nanogpt_log.read(path, profile, rows, data.train_tokens if data else None)
     printed = log.facts.parameters
     return Evidence(
         profile, log.state, source=loaded.text if loaded else "", vocab_size=log.facts.vocab_size or rows,
         printed_parameters=round(printed) if printed else None, printed_tokens_per_step=log.facts.tokens_per_step,
+        data=data,
     )  # fmt: skip
 
 
