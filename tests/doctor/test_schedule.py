@@ -122,11 +122,15 @@ def test_a_rate_far_from_the_usual_is_told_with_the_one_to_put_in() -> None:
     (high,) = of(rates.find, optim__learning_rate=6e-3)
     assert high.title == "learning rate 0.006, 10 times the usual 0.0006 at width 768"
     assert high.treatment is not None
-    assert high.treatment.changes == {"optim.learning_rate": 6e-4, "optim.min_lr": 6e-6}
+    assert high.treatment.changes == {"optim.learning_rate": 6e-4}
     (low,) = of(rates.find, optim__learning_rate=1e-5, optim__min_lr=1e-6)
+    assert low.treatment is not None
+    assert low.treatment.changes == {"optim.learning_rate": 6e-4, "optim.min_lr": 6e-5}  # the old floor is too low
     assert low.title == "learning rate 1e-05, 1/60 of the usual 0.0006 at width 768"
     (stood,) = of(rates.find, 2000, optim__learning_rate=6e-3)
     assert stood.severity == "note"
+    (never,) = of(rates.find, 2000, optim__learning_rate=3e-2)
+    assert never.severity == "warning"
 
 
 def test_training_on_from_weights_wants_a_low_rate() -> None:
