@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
-import psutil
 
 from cockpit import nanogpt_log
 from cockpit import profile as profiles
 from cockpit.doctor import dataset
-from cockpit.doctor.evidence import Evidence, Host, Saved
+from cockpit.doctor.evidence import Evidence, Saved
+from cockpit.doctor.host import read_host
 from cockpit.pilotage import from_toml
 from cockpit.planning import here
 from cockpit.profile import Loaded
@@ -31,7 +29,7 @@ def of_profile(loaded: Loaded, runs_dir: Path) -> Evidence:
     """Before a run is begun: the profile, its data, and the run that it would go on with."""
     run = latest(runs_dir, loaded.profile.name)
     return Evidence(
-        loaded.profile, RunState(), source=loaded.text, vocab_size=_rows(loaded.profile), host=host_of(runs_dir),
+        loaded.profile, RunState(), source=loaded.text, vocab_size=_rows(loaded.profile), host=read_host(runs_dir),
         saved=_saved(run) if run else None, data=dataset.look(loaded.profile),
     )  # fmt: skip
 
@@ -51,7 +49,7 @@ def of_run(run: Run) -> Evidence:
                     profile = replace(profile, {change.key: from_toml(change.new)})
     return Evidence(
         profile, state, source=loaded.text if loaded else "", vocab_size=_rows(profile) if profile else None,
-        host=host_of(run.path), asked=_asked(run), saved=_saved(run, state),
+        host=read_host(run.path), asked=_asked(run), saved=_saved(run, state),
         data=dataset.look(profile) if profile else None,
     )  # fmt: skip
 
@@ -68,24 +66,6 @@ def of_log(path: Path, loaded: Loaded | None) -> Evidence:
         printed_parameters=round(printed) if printed else None, printed_tokens_per_step=log.facts.tokens_per_step,
         data=data,
     )  # fmt: skip
-
-
-def host_of(folder: Path) -> Host:
-    """Facts about this machine; the disk is that of a folder, or of the nearest that exists above it."""
-    there = next((place for place in (folder, *folder.absolute().parents) if place.exists()), Path.cwd())
-    card = here.card_here()
-    free = None
-    with suppress(OSError):
-        free = shutil.disk_usage(there).free
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Host(cores, free, psutil.virtual_memory().total, _has_amx(), card.name if card else None)
-
-
-def _has_amx() -> bool | None:
-    """Whether the processor multiplies bfloat16 matrices in hardware; None where Linux does not say."""
-    with suppress(OSError):
-        return "amx_bf16" in Path("/proc/cpuinfo").read_text(errors="replace")
-    return None
 
 
 def _rows(profile: Profile) -> int | None:

@@ -46,6 +46,8 @@ def test_one_step_that_was_left_out_long_ago_is_a_note() -> None:
 
     (one,) = stability.find_not_finite(run(loss=once, extra=spike_at(500, z=None)))
     assert one.severity == "note" and one.evidence["steps_not_finite"] == 1
+    (lately,) = stability.find_not_finite(run(1200, loss=once, extra=spike_at(500, z=None)))
+    assert lately.severity == "warning"
 
 
 def test_finite_losses_and_a_log_without_gradients_say_nothing_of_it() -> None:
@@ -74,7 +76,7 @@ def test_a_loss_that_wanders_or_comes_back_has_not_diverged(loss: Callable[[floa
 
 
 def test_a_loss_whose_noise_is_as_large_as_its_rise_has_not_diverged() -> None:
-    rising = from_step(1500, lambda step: sound_loss(step) + 0.7)
+    rising = from_step(1500, lambda step: sound_loss(step) + 1.2)
     assert list(stability.find_divergence(run(loss=rising)))
     assert not list(stability.find_divergence(run(loss=rising, noise=0.5)))
 
