@@ -15,6 +15,7 @@ from typing import Annotated, Literal, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from cockpit import __version__, commands_data, commands_eval, commands_sample
+from cockpit.commands_doctor import doctor
 from cockpit.commands_export import export
 from cockpit.commands_plan import plan
 from cockpit.options import ScreenOptions
@@ -33,6 +34,7 @@ app = App(
     "       gpt-cockpit bench PROFILE [--baseline] [--screen] [--json]\n"
     "       gpt-cockpit import CKPT.PT [--data FOLDER] [--run NAME]\n"
     "       gpt-cockpit plan PROFILE [--device CARD …] [--days N] [--json]\n"
+    "       gpt-cockpit doctor PROFILE|RUN|--log FILE [--json]\n"
     "       gpt-cockpit export RUN --to FORM --out PATH\n"
     "       gpt-cockpit sample SOURCE [PROMPT] [--json]\n"
     "       gpt-cockpit eval SOURCE [--against SOURCE …] [--json]\n"
@@ -53,6 +55,7 @@ app = App(
 app.command(export)
 app.command(commands_data.app)
 app.command(plan)
+app.command(doctor)
 
 RunsDir = Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)]
 
@@ -253,6 +256,7 @@ def _overview() -> str:
         "  gpt-cockpit PROFILE --set train.max_steps=100",
         "  gpt-cockpit PROFILE --data TEXT|NAME   on other text: files, folders, a set of `data list`",
         "  gpt-cockpit plan PROFILE       what a run will take, here or on any card",
+        "  gpt-cockpit doctor PROFILE|RUN what is wrong with it, and what to do",
         "  gpt-cockpit runs               what has been trained here",
         "  gpt-cockpit replay RUN         one of them again, at any speed",
         "  gpt-cockpit sample RUN         let it continue a prompt",

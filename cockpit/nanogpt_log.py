@@ -40,8 +40,7 @@ _LINES = re.compile(
     r"|\btokens per iteration will be:\s*(?P<tokens>\d[\d,]*)"
     r"|\bfound vocab_size = (?P<found>\d+)"
     r"|\bdefaulting to vocab_size of GPT-2 to (?P<default>\d+)"
-    r"|(?P<compiled>\bcompiling the model)",
-    re.IGNORECASE,
+    r"|(?P<compiled>\bcompiling the model)"
 )
 
 
@@ -86,7 +85,8 @@ class Log(msgspec.Struct, frozen=True):
 
 def parse(text: str) -> Iterator[Step | Evaluation | Fact]:
     """What a text holds of nanoGPT's lines, in their order."""
-    for match in _LINES.finditer(_CODES.sub("", text) if "\x1b" in text else text):
+    text = _CODES.sub("", text) if "\x1b" in text else text
+    for match in _LINES.finditer("\n".join(filter(_may_count, text.splitlines()))):
         if (step := match["step"]) is not None:
             if (ms := _finite(match["ms"])) is not None:
                 yield Step(int(step), _finite(match["loss"]), ms, _share(match["mfu"]))
@@ -102,17 +102,25 @@ def parse(text: str) -> Iterator[Step | Evaluation | Fact]:
             yield Fact(vocab_size=int(match["found"] or match["default"]))
 
 
-def read(path: Path, profile: Profile | None = None, vocab_size: int | None = None) -> Log:
+def _may_count(line: str) -> bool:
+    """A quick look at a line, which is most often one of something else: fifty times as quick as the pattern."""
+    return "loss" in line or "number of" in line or "tokens per" in line or "vocab_size" in line or "compiling" in line
+
+
+def read(
+    path: Path, profile: Profile | None = None, vocab_size: int | None = None, train_tokens: int | None = None
+) -> Log:
     """A log file as the state of a run.
 
     Args:
         profile: the settings it was trained with, where they are known.
         vocab_size: rows of the embedding, where the log does not say.
+        train_tokens: in the training split, where that is known.
 
     Raises DataError where the file cannot be read or holds no line of nanoGPT's.
     """
     try:
-        return understand(_pieces(path), profile, vocab_size, name=path.stem)
+        return understand(_pieces(path), profile, vocab_size, train_tokens, path.stem)
     except OSError as error:
         raise DataError(
             f"{shown(path)} cannot be read: {error.strerror}; give the text that train.py printed"
@@ -125,8 +133,9 @@ def read(path: Path, profile: Profile | None = None, vocab_size: int | None = No
 
 
 def understand(
-    pieces: Iterable[str], profile: Profile | None = None, vocab_size: int | None = None, name: str = "nanogpt"
-) -> Log:
+    pieces: Iterable[str], profile: Profile | None = None, vocab_size: int | None = None,
+    train_tokens: int | None = None, name: str = "nanogpt",
+) -> Log:  # fmt: skip
     """The same of a text in pieces that end at a line's end. Raises _NothingFoundError where it holds nothing."""
     lines: list[Step | Evaluation] = []
     facts: dict[str, float | int | bool] = {}
@@ -152,7 +161,7 @@ def understand(
     rows = known.vocab_size or vocab_size or (profile.model.vocab_size if profile else None)
     told: list[ev.Event] = []
     if profile and rows and per_step:
-        told.append(_started(name, profile, known, rows, per_step))
+        told.append(_started(name, profile, known, rows, per_step, train_tokens))
     told.append(ev.StateChanged(time=1.0, state="running"))
     told += _events(lines, profile, per_step)
     return Log(reduce_all(RunState(), told), known)
@@ -219,7 +228,9 @@ def _events(lines: list[Step | Evaluation], profile: Profile | None, per_step: i
         yield ev.Finished(time=at, step=before, reason="max_steps")
 
 
-def _started(name: str, profile: Profile, known: Fact, rows: int, per_step: int) -> ev.RunStarted:
+def _started(
+    name: str, profile: Profile, known: Fact, rows: int, per_step: int, train_tokens: int | None
+) -> ev.RunStarted:
     """The facts of the run. What was built outweighs what the profile would build; 0 tokens of data: unknown."""
     parameters, without = parameter_count(profile.model, rows)
     if known.parameters and abs(known.parameters - without) > 1e4:  # else the same, rounded
@@ -230,7 +241,8 @@ def _started(name: str, profile: Profile, known: Fact, rows: int, per_step: int)
         time=1.0, run=name, profile=profile.name, step=0, max_steps=profile.train.max_steps, parameters=parameters,
         parameters_without_positions=without, block_size=profile.model.block_size, micro_batch_size=micro_batch,
         grad_accum_steps=max(1, per_step // (micro_batch * profile.model.block_size)), tokens_per_step=per_step,
-        vocab_size=rows, tokenizer=profile.data.tokenizer or "unknown", train_tokens=0, val_tokens=0,
+        vocab_size=rows, tokenizer=profile.data.tokenizer or "unknown", train_tokens=train_tokens or 0, val_tokens=0,
+        tokens_per_epoch=train_tokens,
         device="unknown", device_type="unknown" if device == "auto" else device,
         dtype="unknown" if profile.train.dtype == "auto" else profile.train.dtype, compiled=bool(known.compiled),
         flops_per_token=flops_per_token(profile.model, vocab_size=rows), peak_flops=PEAK_FLOPS, peak_source="nanoGPT",

@@ -70,6 +70,10 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     tree.setdefault("name", path.stem)
     try:
         profile = decode(tree)
+        if profile.doctor.silence:
+            from cockpit.doctor.examination import check_silenced
+
+            check_silenced(profile.doctor.silence)
     except ProfileError as error:
         raise ProfileError(f"{shown(path)}: {error}") from None
     return Loaded(profile, path, _effective_text(chain, tree), tuple(file for file, _ in chain), tuple(overrides))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +29,43 @@ class Host:
 
 
 @dataclass(frozen=True)
+class DataFacts:
+    """What the training data on disk is found to be; None is unknown."""
+
+    tokenizer: str | None = None
+    """What the data says it was made with, else what is taken for it."""
+    tokenizer_vocab: int | None = None
+    """Ids that this tokenizer has."""
+    train_tokens: int | None = None
+    """In the training split."""
+    largest_id: int | None = None
+    ids_looked_at: int = 0
+    complaint: str | None = None
+    """Why a run would refuse this data, in one line."""
+    same_files: tuple[str, ...] = ()
+    """`train.bin = val.bin`: files of both splits with the same content."""
+    windows: int = 0
+    """Stretches of validation that were looked for in training."""
+    shared: float = 0.0
+    """Share of validation that stands in training too, 0…1, as far as was looked."""
+    window: int = 0
+    """Their length, tokens or bytes of text."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The checkpoint that a resume would go on from."""
+
+    run: str
+    step: int
+    model: Mapping[str, Any]
+    """Its shape by key of [model], as state.json has it."""
+    optimizer: str | None = None
+    finished: bool = False
+    """Whether its run has taken all its steps."""
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything a rule may ask. A property is None where it cannot be known yet."""
 
@@ -39,6 +78,13 @@ class Evidence:
     vocab_size: int | None = None
     """Rows of the token embedding, where the run has not said it yet."""
     host: Host = Host()
+    asked: Profile | None = None
+    """What the profile's file says now, where a run was begun from one; it may have been edited since."""
+    saved: Saved | None = None
+    data: DataFacts | None = None
+    printed_parameters: int | None = None
+    printed_tokens_per_step: int | None = None
+    """What a log from elsewhere says of itself: parameters without positions, and tokens of a step."""
 
     @property
     def began(self) -> bool:
@@ -59,25 +105,37 @@ class Evidence:
         """All parameters."""
         if self.state.started:
             return self.state.started.parameters
-        return parameter_count(self.profile.model, self.rows)[0] if self.profile and self.rows else None
+        counted = parameter_count(self.profile.model, self.rows)[0] if self.profile and self.rows else None
+        return counted or self.printed_parameters
 
     @cached_property
     def parameters_without_positions(self) -> int | None:
         """As nanoGPT counts."""
         if self.state.started:
             return self.state.started.parameters_without_positions
-        return parameter_count(self.profile.model, self.rows)[1] if self.profile and self.rows else None
+        counted = parameter_count(self.profile.model, self.rows)[1] if self.profile and self.rows else None
+        return counted or self.printed_parameters
 
     @cached_property
     def tokens_per_step(self) -> int | None:
         if self.state.started:
             return self.state.started.tokens_per_step
-        return self.profile.tokens_per_step if self.profile else None
+        return self.profile.tokens_per_step if self.profile else self.printed_tokens_per_step
 
     @property
     def max_steps(self) -> int | None:
         """The last step, live changes included."""
         return self.state.max_steps or (self.profile.train.max_steps if self.profile else None)
+
+    @property
+    def device_type(self) -> str | None:
+        """`cuda`, `mps` or `cpu`; before a run has begun, what `auto` would choose here as far as that is known."""
+        if self.state.started:
+            return self.state.started.device_type
+        asked = self.profile.train.device.partition(":")[0] if self.profile else "auto"
+        if asked != "auto":
+            return asked
+        return "cuda" if self.host.card else None
 
     @property
     def dropout(self) -> float | None:
@@ -90,3 +148,11 @@ def tail(series: Series, share: float = 0.25, least: int = 3) -> tuple[np.ndarra
     x, y = series.x[finite], series.y[finite]
     kept = max(least, int(np.ceil(share * len(x))))
     return x[-kept:], y[-kept:]
+
+
+def whole(series: Series) -> tuple[np.ndarray, np.ndarray]:
+    """(x, y) of a curve from its beginning, float64: all finite points of a short one; of a long one the newest, and
+    before them some, evenly."""
+    points = series.points()
+    finite = np.isfinite(points.last)
+    return points.x[finite], points.last[finite]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cockpit.doctor import batch, clock, dropout, evaluations, habits, memory, overfitting, peak, saturation, saving, size, speed, throttling
+from cockpit.doctor import batch, clock, dropout, evaluations, first_loss, gradients, habits, memory, overfitting, peak, rates, resuming, saturation, saving, schedule, size, speed, stability, throttling, vocabulary
 from cockpit.doctor.diagnosis import SEVERITIES, Diagnosis, Rule
 from cockpit.doctor.evidence import Evidence
 from gpt.errors import ProfileError
@@ -31,6 +31,13 @@ RULES: tuple[Rule, ...] = (
     dropout.RULE,
     evaluations.NOISY,
     evaluations.COSTLY,
+    *stability.RULES,
+    *gradients.RULES,
+    first_loss.RULE,
+    *schedule.RULES,
+    rates.RULE,
+    resuming.RULE,
+    *vocabulary.RULES,
 )
 """One or a few to a module; those that weigh as much come in this order."""
 

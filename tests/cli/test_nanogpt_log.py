@@ -24,11 +24,9 @@ def read(tmp_path: Path, text: str, profile: Profile | None = None, encoding: st
 
 
 def test_each_kind_of_line_is_understood_alone() -> None:
-    assert list(parse("iter 5000: loss 0.8236, time 4446.83ms, mfu 9.99%")) == [
-        Step(5000, 0.8236, 4446.83, pytest.approx(0.0999))
-    ]
+    assert list(parse("iter 5000: loss 0.8236, time 4446.83ms, mfu 9.99%")) == [Step(5000, 0.8236, 4446.83, 9.99 / 100)]
     assert list(parse("step 2000: train loss 3.6415, val loss 3.5696")) == [Evaluation(2000, 3.6415, 3.5696)]
-    assert list(parse("number of parameters: 40.56M")) == [Fact(parameters=pytest.approx(40.56e6))]
+    assert list(parse("number of parameters: 40.56M")) == [Fact(parameters=40.56 * 1e6)]
     assert list(parse("tokens per iteration will be: 524,288")) == [Fact(tokens_per_step=524_288)]
     assert list(parse("found vocab_size = 65 (inside data/shakespeare_char/meta.pkl)")) == [Fact(vocab_size=65)]
 
