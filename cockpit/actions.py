@@ -252,6 +252,12 @@ ACTIONS: tuple[Action, ...] = (
         when=always, opens="cockpit.screens.jump:jump", in_footer=False,
     ),
     Action(
+        "explain", "x", "explain",
+        "A letter on each number; that letter, or a click, opens what the number is, how it is computed, with this "
+        "run's figures, what is usual, what it says and what would change it.",
+        when=always, opens="cockpit.screens.explain:choose_number", in_footer=False,
+    ),
+    Action(
         "scroll_back", "pageup", "back", "Earlier lines of the log, or of the sample where that fills the screen.",
         when=always, opens="cockpit.screens.panels:scroll_back", in_footer=False,
     ),

@@ -43,7 +43,6 @@ class JumpScreen(LeftOnce[str], ModalScreen[str]):
     """
 
     DEFAULT_CSS = """
-    JumpScreen { background: $background 50%; }
     _Letter { width: 17; position: absolute; }
     """
 

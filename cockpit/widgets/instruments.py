@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from rich.style import Style
+from textual.geometry import Region
 from textual.strip import Strip
 
 from cockpit import format as fmt
@@ -187,10 +188,8 @@ class Instruments(RowsWidget):
         """Whether values have their recent curve beside them."""
 
     def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
-        number = 1 if width < 56 else 2 if width < 112 else 3 if width < 160 else 4
-        layout = LAYOUTS[number]
-        gap = 3 if number > 2 else 2
-        widths = [(width - 2 - gap * (number - 1)) // number] * number
+        layout, gap, each = _divided(width)
+        widths = [each] * len(layout)
         lines = []
         for line in range(min(height, max(len(column) for column in layout))):
             cells = []
@@ -201,6 +200,22 @@ class Instruments(RowsWidget):
                 cells.append((cell(reading, cell_width) if reading else [], cell_width))
             lines.append(columns(cells, width, gap))
         return lines
+
+    def tiles(self) -> dict[str, Region]:
+        """Where each reading stands within this widget, by the name of its function."""
+        layout, gap, each = _divided(self.size.width)
+        found: dict[str, Region] = {}
+        for number, column in enumerate(layout):
+            for line, read in enumerate(column[: self.size.height]):
+                found.setdefault(read.__name__, Region(1 + number * (each + gap), line, each, 1))
+        return found
+
+
+def _divided(width: int) -> tuple[tuple[Column, ...], int, int]:
+    """(the layout for a width, cells between its columns, cells of each)."""
+    number = 1 if width < 56 else 2 if width < 112 else 3 if width < 160 else 4
+    gap = 3 if number > 2 else 2
+    return LAYOUTS[number], gap, (width - 2 - gap * (number - 1)) // number
 
 
 def cell(reading: Reading, width: int) -> list[Piece]:

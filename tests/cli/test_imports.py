@@ -29,6 +29,7 @@ def imported_by(code: str) -> set[str]:
         "cockpit.commands_export", "cockpit.export", "cockpit.card", "cockpit.curves", "cockpit.trackers",
         "cockpit.mirror",
         "gpt.agenda", "gpt.keys", "cockpit.effects", "cockpit.orders", "cockpit.pilotage", "cockpit.writeback",
+        "cockpit.explaining.numbers", "cockpit.explaining.line", "cockpit.commands_explain", "cockpit.references",
         "cockpit.doctor.examination", "cockpit.doctor.gathering", "cockpit.commands_doctor", "cockpit.nanogpt_log",
         "cockpit.locate", "cockpit.commands_sample", "cockpit.commands_eval",
     ],

@@ -212,6 +212,18 @@ def test_question_mark_explains_the_keys(cockpit: Cockpit) -> None:
     cockpit.wait_for("RUNNING")
 
 
+def test_x_and_a_letter_explain_a_number(cockpit: Cockpit) -> None:
+    cockpit.press("x")
+    cockpit.wait_for("a letter explains its number")
+    cockpit.press("u")
+    cockpit.wait_for("Model FLOPs utilization")
+    cockpit.press("\x1b[C")
+    cockpit.wait_for("waited for its batch")
+    cockpit.press("\x1b")
+    cockpit.wait_for("waited for its batch", gone=True)
+    cockpit.wait_for("RUNNING")
+
+
 def test_ctrl_p_opens_the_palette_and_runs_an_action(cockpit: Cockpit) -> None:
     cockpit.press("\x10")
     cockpit.wait_for("pause  (space)")

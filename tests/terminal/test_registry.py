@@ -41,6 +41,7 @@ PRESSED_BY = {
     "panel_log": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
     "panel_all": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
     "jump": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
+    "explain": "test_keys.py::test_x_and_a_letter_explain_a_number",
     "scroll_back": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
     "scroll_on": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
     "theme": "test_panes.py::test_a_theme_from_the_palette_and_a_hidden_pane_are_there_the_next_time",
