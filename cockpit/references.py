@@ -11,16 +11,43 @@ class Reference(NamedTuple):
     loss: float
     """nats/token of its own tokenizer: only runs with the same tokens and text compare."""
     about: str
+    data: str
+    """What it was measured on."""
+    tokenizer: str
+    parameters: int
+    """As it is named."""
+    steps: int | None = None
+    tokens: int | None = None
+    """Trained on; None: not published."""
 
 
 REFERENCES = {
-    "gpt2-124m": Reference(3.12, "GPT-2 124M as published, on OpenWebText (nanoGPT's README)"),
-    "gpt2-350m": Reference(2.84, "GPT-2 350M as published, on OpenWebText (nanoGPT's README)"),
-    "gpt2-774m": Reference(2.67, "GPT-2 774M as published, on OpenWebText (nanoGPT's README)"),
-    "gpt2-1558m": Reference(2.54, "GPT-2 1558M as published, on OpenWebText (nanoGPT's README)"),
-    "nanogpt-124m": Reference(2.85, "nanoGPT's 124M after 600,000 steps on OpenWebText (its README)"),
-    "llmc-124m": Reference(3.28, "llm.c's GPT-2 124M on 10 B tokens of FineWeb"),
-    "shakespeare-char": Reference(1.4697, "nanoGPT's 10.65 M on Shakespeare's characters, one GPU (its README)"),
-    "shakespeare-char-cpu": Reference(1.88, "nanoGPT's 0.8 M on Shakespeare's characters, a CPU (its README)"),
-}
-"""By the names that `[screen] references` takes."""
+    "gpt2-124m": Reference(
+        3.12, "GPT-2 124M as published, on OpenWebText (nanoGPT's README)", "OpenWebText", "gpt2", 124_000_000
+    ),
+    "gpt2-350m": Reference(
+        2.84, "GPT-2 350M as published, on OpenWebText (nanoGPT's README)", "OpenWebText", "gpt2", 350_000_000
+    ),
+    "gpt2-774m": Reference(
+        2.67, "GPT-2 774M as published, on OpenWebText (nanoGPT's README)", "OpenWebText", "gpt2", 774_000_000
+    ),
+    "gpt2-1558m": Reference(
+        2.54, "GPT-2 1558M as published, on OpenWebText (nanoGPT's README)", "OpenWebText", "gpt2", 1_558_000_000
+    ),
+    "nanogpt-124m": Reference(
+        2.85, "nanoGPT's 124M after 600,000 steps on OpenWebText (its README)", "OpenWebText", "gpt2", 124_000_000,
+        600_000, 600_000 * 491_520,
+    ),
+    "llmc-124m": Reference(
+        3.28, "llm.c's GPT-2 124M on 10 B tokens of FineWeb", "FineWeb", "gpt2", 124_000_000, None, 10_000_000_000
+    ),
+    "shakespeare-char": Reference(
+        1.4697, "nanoGPT's 10.65 M on Shakespeare's characters, one GPU (its README)", "Shakespeare", "char",
+        10_650_000, 5_000, 5_000 * 64 * 256,
+    ),
+    "shakespeare-char-cpu": Reference(
+        1.88, "nanoGPT's 0.8 M on Shakespeare's characters, a CPU (its README)", "Shakespeare", "char", 800_000,
+        2_000, 2_000 * 12 * 64,
+    ),
+}  # fmt: skip
+"""By the names that `[screen] references` and `compare` take."""

@@ -29,6 +29,7 @@ def imported_by(code: str) -> set[str]:
         "cockpit.commands_export", "cockpit.export", "cockpit.card", "cockpit.curves", "cockpit.trackers",
         "cockpit.mirror",
         "gpt.agenda", "gpt.keys", "cockpit.effects", "cockpit.orders", "cockpit.pilotage", "cockpit.writeback",
+        "cockpit.commands_compare", "cockpit.comparing.reading", "cockpit.comparing.report", "cockpit.references",
         "cockpit.locate", "cockpit.commands_sample", "cockpit.commands_eval",
     ],
 )  # fmt: skip
@@ -53,7 +54,7 @@ def test_the_engine_runs_without_the_screen(module: str) -> None:
     "arguments",
     [
         ["--help"], ["--version"], [], ["runs", "--help"], ["export", "--help"], ["eval", "--help"], ["eval", "none"],
-        ["no such profile"],
+        ["compare", "--help"], ["no such profile"],
     ],
 )  # fmt: skip
 def test_answers_that_train_nothing_import_nothing_heavy(arguments: list[str]) -> None:
