@@ -47,10 +47,8 @@ def read(name: str, runs_dir: Path, profile: Profile | None = None) -> Entry:
     Raises RunError where there is no such thing, and DataError where a file is no such log.
     """
     path = Path(name).expanduser()
-    with contextlib.suppress(RunError):
-        check_name(name)
-        if (runs_dir / name / "events.jsonl").is_file():
-            return read_run(Run(runs_dir / name))
+    if _is_run(runs_dir, name):
+        return read_run(Run(runs_dir / name))
     if (path / "events.jsonl").is_file():
         return read_run(Run(path.resolve()))
     if path.is_file():
@@ -60,6 +58,14 @@ def read(name: str, runs_dir: Path, profile: Profile | None = None) -> Entry:
     near = nearest(name, [*(run.name for run in list_runs(runs_dir)), *REFERENCES])
     advice = f"did you mean {shown(near)}?" if near else f"references are {', '.join(REFERENCES)}"
     raise RunError(f"{shown(name)} is neither a run in {shown(runs_dir)}, a file nor a reference; {advice}")
+
+
+def _is_run(runs_dir: Path, name: str) -> bool:
+    try:
+        check_name(name)
+    except RunError:
+        return False
+    return (runs_dir / name / "events.jsonl").is_file()
 
 
 def read_reference(name: str) -> Entry:

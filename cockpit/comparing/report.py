@@ -30,7 +30,7 @@ def as_text(comparison: Comparison, axis: Axis | None = None, width: int | None 
     if comparison.standing.ranked:
         sections.append(aligned(along(comparison, axis) if axis else at_common_ends(comparison)))
     first, *others = comparison.entries
-    sections += [paragraph(comparison, first, other) for other in others]
+    sections += [paragraph(first, other) for other in others]
     if differing := settings(comparison):
         sections.append("settings that differ\n" + aligned(differing))
     sections += [line for each in comparison.entries if (line := sittings(each))]
@@ -212,7 +212,7 @@ def as_json(comparison: Comparison, axis: Axis | None = None) -> dict[str, Any]:
                      for key, values in comparison.differing.items()},
         "causes": {other.name: [{"kind": each.kind, "text": each.text, "figures": each.figures}
                                 for each in causes(first, other)] for other in others},
-        "story": {other.name: paragraph(comparison, first, other) for other in others},
+        "story": {other.name: paragraph(first, other) for other in others},
     }  # fmt: skip
 
 

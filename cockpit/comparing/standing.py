@@ -53,9 +53,13 @@ def known_name(text: str) -> str | None:
 
 def describe(data: Data) -> str:
     """What a loss is of: `Shakespeare, char (65 symbols)`."""
-    label = data.known_as or (clean_line(data.label) if data.label else "unknown data")
     symbols = f" ({data.vocab_size:,} symbols)" if data.vocab_size else ""
-    return f"{label}, {data.tokenizer or 'unknown tokens'}{symbols}"
+    return f"{_label(data)}, {data.tokenizer or 'unknown tokens'}{symbols}"
+
+
+def in_short(data: Data) -> str:
+    """The same without the symbols: what a perplexity is of."""
+    return f"{_label(data)}, {data.tokenizer or 'unknown'} tokens"
 
 
 def relation(a: Data, b: Data) -> Relation:
@@ -118,6 +122,10 @@ def standing(entries: list[Entry]) -> Standing:
 def bits_per_byte(data: Data) -> float | None:
     """What a loss in nats/token is multiplied by to be in bits per byte; None where the bytes are not known."""
     return 1 / (math.log(2) * data.bytes_per_token) if data.bytes_per_token else None
+
+
+def _label(data: Data) -> str:
+    return data.known_as or (clean_line(data.label) if data.label else "unknown data")
 
 
 def _same_tokens(a: Data, b: Data) -> bool:

@@ -6,16 +6,17 @@ import math
 
 from cockpit import format as fmt
 from cockpit.comparing.causes import apart, causes, count, name, ratio, steps_of
-from cockpit.comparing.comparison import Comparison, Difference, less
+from cockpit.comparing.comparison import Comparison, Difference, compare, less
 from cockpit.comparing.entry import Axis, Entry, Value
-from cockpit.comparing.standing import describe
+from cockpit.comparing.standing import describe, in_short
 
 FAR = 3.0
 """Times as many tokens or seconds from which on a comparison of two ends says more about lengths than about models."""
 
 
-def paragraph(comparison: Comparison, a: Entry, b: Entry) -> str:
+def paragraph(a: Entry, b: Entry) -> str:
     """Where a and b end, what is unequal, what is left at equal footing, and what to make of it."""
+    comparison = compare((a, b))  # what can be said of these two, whoever else is looked at beside them
     sentences = [_ends(comparison, a, b), _lengths(a, b), *_others(a, b)]
     if comparison.standing.ranked:
         sentences += [_equal(comparison, a, b), _share_of_length(comparison, a, b)]
@@ -75,12 +76,13 @@ def _ends(comparison: Comparison, a: Entry, b: Entry) -> str:
         nats = each.best(comparison.curve(each))
         texts.append(
             f"{name(each)} reaches {loss_text(value)} {comparison.standing.unit} (perplexity "
-            f"{fmt.significant(math.exp(nats[0].loss)) if nats and nats[0].loss < 50 else fmt.UNKNOWN})"
+            f"{fmt.significant(math.exp(nats[0].loss)) if nats and nats[0].loss < 50 else fmt.UNKNOWN} on "
+            f"{in_short(each.data)})"
         )
     if not comparison.standing.ranked:
         return (
-            f"{texts[0]} on {describe(a.data)}, {texts[1]} on {describe(b.data)}; which is the better model, that does "
-            "not tell."
+            f"{texts[0]}, {texts[1]}; which is the better model, that does not tell: {describe(a.data)} against "
+            f"{describe(b.data)}."
         )
     difference = less(ours[0], theirs[0])
     assert difference is not None

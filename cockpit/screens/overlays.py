@@ -135,10 +135,10 @@ class _Choices(RowsWidget):
         name_style = ink.BRIGHT if here else ink.TEXT
         if kind == "reference":
             shown = name in self._overlays.references
-            loss, about = REFERENCES[name]
+            known = REFERENCES[name]
             return [
                 *pieces, ("● " if shown else "· ", ink.REFERENCE if shown else ink.FAINT), (f"{name:<22}", name_style),
-                (f"{loss:<8g}", ink.TEXT), (about, ink.FAINT),
+                (f"{known.loss:<8g}", ink.TEXT), (known.about, ink.FAINT),
             ]  # fmt: skip
         names = [ghost.name for ghost in self._overlays.ghosts]
         style = ink.GHOSTS[names.index(name) % len(ink.GHOSTS)] if name in names else ink.FAINT
