@@ -70,7 +70,8 @@ def _ends(comparison: Comparison, a: Entry, b: Entry) -> str:
     ours, theirs = comparison.best(a), comparison.best(b)
     if ours is None or theirs is None:
         lacking = " and ".join(name(each) for each, found in ((a, ours), (b, theirs)) if found is None)
-        return f"Of {lacking} no loss is known."
+        what = "validation loss" if comparison.measure == "val_loss" else "loss"
+        return f"Of {lacking} no {what} is known yet."
     texts = []
     for each, (value, _) in ((a, ours), (b, theirs)):
         nats = each.best(comparison.curve(each))
