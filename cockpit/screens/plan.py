@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 DAYS = "30"
 """What stands there until other days are typed."""
+BUSY = 20_000_000
+"""Parameters under which a step's products are too small to keep a large card busy, whatever the batch."""
 _LONGEST = 5
 """Digits of the days."""
 
@@ -143,6 +145,8 @@ def cards(found: Running, width: int) -> list[Strip]:
     """The whole run on other cards."""
     share = f"at {fmt.percent(found.share_elsewhere, 0)} % of each peak"
     source = ", as measured here" if found.share_elsewhere == found.share else ", which is usual"
+    if found.share_elsewhere != found.share and found.plan.parameters < BUSY:
+        source += " of larger models: one so small gets far less"
     head: list[Piece] = [("the same run elsewhere", ink.TEXT), (f"  {share}{source}", ink.DIM)]
     lines = report.table(list(found.others)).split("\n")
     drawn = [row(width, [(line[1:], ink.DIM if not number else ink.TEXT)]) for number, line in enumerate(lines)]

@@ -195,9 +195,9 @@ def _number(
     rows, cells = chars.shape
     if not len(line.y):
         return
-    at = int(plot.row_of(line.y[-1], *ys, 4 * rows)) // 4
+    at = min(max(0, int(plot.row_of(line.y[-1], *ys, 4 * rows)) // 4), rows - 1)  # at the edge where it is beyond
     cell = cells - 1 - 2 * number if line.is_level else _cell(float(line.x[-1]), *xs, cells)
-    if 0 <= at < rows and 0 <= cell < cells:
+    if 0 <= cell < cells:
         chars[at, cell], styles[at, cell] = ord(str((number + 1) % 10)), len(_FIXED) + number % len(RUNS)
 
 

@@ -84,6 +84,16 @@ async def test_key_p_shows_it_with_other_cards_and_the_best_size() -> None:
     assert "best use of 30 days here" in shown and "best size" in shown
 
 
+async def test_of_a_small_model_the_usual_share_is_not_promised() -> None:
+    small = replace(settings(), {"model.n_layer": 2, "model.n_embd": 64, "model.n_head": 2})
+    app = still_app(FakeLink(story(), small))
+    async with app.run_test(size=(120, 50)) as pilot:
+        await pilot.press("p")
+        await pilot.pause()
+        assert "one so small gets far less" in screen_text(app)
+    assert "one so small" not in await shown_by()
+
+
 async def test_digits_type_other_days() -> None:
     assert "best use of 7 days here" in await shown_by("7")
     assert "best use of 0.5 days here" in await shown_by("0", "full_stop", "full_stop", "5")
