@@ -139,6 +139,16 @@ ACTIONS: tuple[Action, ...] = (
         when=always, opens="cockpit.screens.time:show_time", in_footer=False,
     ),
     Action(
+        "plan", "p", "plan",
+        "What the run takes at the speed it has: time, memory, cards beside this one, and the best size for some days.",
+        when=always, opens="cockpit.screens.plan:plan", in_footer=False,
+    ),
+    Action(
+        "compare", "equals_sign", "compare",
+        "This run beside others and published losses: at equal steps, tokens, FLOPs and seconds, and why they differ.",
+        when=always, opens="cockpit.screens.compare:choose", in_footer=False, key_name="=",
+    ),
+    Action(
         "checkpoint", "c", "save", "Write a checkpoint at the next step boundary.",
         command=lambda state: Save(), said=lambda state: "saving a checkpoint at the next step boundary", footer_rank=4,
     ),

@@ -17,6 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cockpit import __version__, commands_data, commands_eval, commands_sample
 from cockpit.commands_doctor import doctor
 from cockpit.commands_explain import explain
+from cockpit.commands_compare import compare
 from cockpit.commands_export import export
 from cockpit.commands_plan import plan
 from cockpit.options import ScreenOptions
@@ -37,6 +38,7 @@ app = App(
     "       gpt-cockpit plan PROFILE [--device CARD …] [--days N] [--json]\n"
     "       gpt-cockpit doctor PROFILE|RUN|--log FILE [--json]\n"
     "       gpt-cockpit explain RUN [--line TEXT] [--json]\n"
+    "       gpt-cockpit compare RUN RUN… [--at tokens] [--json]\n"
     "       gpt-cockpit export RUN --to FORM --out PATH\n"
     "       gpt-cockpit sample SOURCE [PROMPT] [--json]\n"
     "       gpt-cockpit eval SOURCE [--against SOURCE …] [--json]\n"
@@ -59,6 +61,7 @@ app.command(export)
 app.command(commands_data.app)
 app.command(plan)
 app.command(doctor)
+app.command(compare)
 
 RunsDir = Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)]
 
@@ -263,6 +266,7 @@ def _overview() -> str:
         "  gpt-cockpit runs               what has been trained here",
         "  gpt-cockpit replay RUN         one of them again, at any speed",
         "  gpt-cockpit explain RUN        what each of its numbers says; --line: a line of nanoGPT's",
+        "  gpt-cockpit compare RUN RUN…   losses at equal steps, tokens, FLOPs, seconds, and why they differ",
         "  gpt-cockpit sample RUN         let it continue a prompt",
         "  gpt-cockpit eval RUN           its loss, perplexity and bits per byte; --against others",
         "  gpt-cockpit --help             all options",

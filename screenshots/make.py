@@ -18,6 +18,7 @@ import msgspec
 from cockpit.app import CockpitApp
 from cockpit.budget import FrameBudget
 from cockpit.profile import load
+from cockpit.screens.compare import CompareView
 from gpt import events as ev
 from gpt.commands import Command
 from gpt.config import Profile, replace
@@ -32,13 +33,14 @@ class LogLink:
     Args:
         events: what has happened.
         profile: what the run was started with.
+        run_dir: the run's folder, for what looks beside it.
     """
 
-    def __init__(self, events: Iterable[ev.Event], profile: Profile) -> None:
+    def __init__(self, events: Iterable[ev.Event], profile: Profile, run_dir: Path | None = None) -> None:
         self._waiting = list(events)
         self.profile = profile
         self.run = next((event.run for event in self._waiting if isinstance(event, ev.RunStarted)), "run")
-        self.run_dir = Path("runs") / self.run
+        self.run_dir = run_dir or Path("runs") / self.run
         self.alive = True
         self.sent: list[Command] = []
 
@@ -72,9 +74,10 @@ async def picture(
     size: tuple[int, int],
     *keys: str,
     fresh: Callable[[], Profile] | None = None,
+    run_dir: Path | None = None,
 ) -> str:
     """The screen as SVG after some keys were pressed."""
-    app = CockpitApp(LogLink(events, profile), reload_profile=fresh)
+    app = CockpitApp(LogLink(events, profile, run_dir), reload_profile=fresh)
     app.budget = FrameBudget(
         profile.screen.cpu_budget, wall=lambda: 0.0, cpu=lambda: 0.0
     )  # a still picture has no cost
@@ -84,6 +87,8 @@ async def picture(
         for key in keys:
             await pilot.press(key)
         await pilot.pause()
+        while isinstance(app.screen, CompareView) and app.screen.is_reading:
+            await pilot.pause(0.05)
         return app.export_screenshot(title=f"gpt-cockpit · {size[0]}×{size[1]}")
 
 
@@ -132,6 +137,8 @@ async def make(run_dir: Path, folder: Path) -> list[Path]:
     pictures["memory"] = await picture(live, profile, at, "i")
     pictures["time"] = await picture(live, profile, at, "T")
     pictures["reload"] = await picture(live, profile, at, "r", fresh=lambda: other)
+    pictures["plan"] = await picture(live, profile, at, "p")
+    pictures["compare"] = await picture(live, profile, at, "equals_sign", "enter", run_dir=run_dir)
     pictures["help"] = await picture(live, profile, at, "question_mark")
     pictures["charts"] = await picture(live, profile, at, "g", "6", "left", "ctrl+left")
     pictures["overlays"] = await picture(live, profile, at, "o")

@@ -56,14 +56,15 @@ class RunsView(TypingView[StartNext]):
         ("home", "move(-1000000)", "first"), ("end", "move(1000000)", "last"),
         ("enter", "open", "open"), ("m", "mark", "mark"), ("M", "mark_all", "mark all"),
         ("s", "sort(1)", "sort"), ("S", "sort(-1)", "sort"), ("i", "reverse", "reverse"),
-        ("o", "overlay", "overlay"), ("d", "compare", "compare"), ("r", "resume", "resume"), ("a", "attach", "attach"),
+        ("o", "overlay", "overlay"), ("d", "compare", "compare"), ("equals_sign", "curves", "curves"),
+        ("r", "resume", "resume"), ("a", "attach", "attach"),
         ("x,delete", "delete", "delete"),
     ]  # fmt: skip
 
     def __init__(self, runs_dir: Path, here: str = "", *, can_start: bool = False) -> None:
         super().__init__("runs", [
             ("enter", "open"), ("m", "mark"), ("/", "filter"), ("s", "sort"), ("o", "overlay"), ("d", "compare"),
-            ("r", "resume"), ("x", "delete"), ("a", "attach"), ("i", "reverse"),
+            ("=", "curves"), ("r", "resume"), ("x", "delete"), ("a", "attach"), ("i", "reverse"),
         ])  # fmt: skip
         self.watcher = Watcher(runs_dir)
         self.table, self.about, self.details = RunTable(), _About(), _Details()
@@ -242,6 +243,18 @@ class RunsView(TypingView[StartNext]):
             self.cockpit.frame(force=True)
             return
         self.cockpit.open(CompareScreen(pair[0], pair[1], self._runs_dir))
+
+    def action_curves(self) -> None:
+        """Shows the curves of the marked runs, where they stand at equal footing, and why."""
+        from cockpit.screens.compare import show
+
+        names = [glance.name for glance in self.chosen]
+        if self.table.current and self.table.current.name not in names:
+            names.append(self.table.current.name)
+        if len(names) < 2:
+            self._tell("mark two runs or more with m to compare their curves", "warning")
+            return
+        show(self.cockpit, self._runs_dir, names)
 
     def action_resume(self) -> None:
         """Says how the run under the bar is gone on with, or does it."""

@@ -31,6 +31,7 @@ def imported_by(code: str) -> set[str]:
         "gpt.agenda", "gpt.keys", "cockpit.effects", "cockpit.orders", "cockpit.pilotage", "cockpit.writeback",
         "cockpit.explaining.numbers", "cockpit.explaining.line", "cockpit.commands_explain", "cockpit.references",
         "cockpit.doctor.examination", "cockpit.doctor.gathering", "cockpit.commands_doctor", "cockpit.nanogpt_log",
+        "cockpit.commands_compare", "cockpit.comparing.reading", "cockpit.comparing.report", "cockpit.references",
         "cockpit.locate", "cockpit.commands_sample", "cockpit.commands_eval",
     ],
 )  # fmt: skip
@@ -55,7 +56,7 @@ def test_the_engine_runs_without_the_screen(module: str) -> None:
     "arguments",
     [
         ["--help"], ["--version"], [], ["runs", "--help"], ["export", "--help"], ["eval", "--help"], ["eval", "none"],
-        ["no such profile"],
+        ["compare", "--help"], ["no such profile"],
     ],
 )  # fmt: skip
 def test_answers_that_train_nothing_import_nothing_heavy(arguments: list[str]) -> None:

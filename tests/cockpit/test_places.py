@@ -142,14 +142,14 @@ def test_a_file_of_keys_that_will_not_do_is_an_error_that_says_why(tmp_path: Pat
 async def test_other_keys_are_pressed_shown_and_leave_the_way_out(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("cockpit.actions.REBOUND", REBOUND)
     path = tmp_path / "keys.toml"
-    path.write_text('pause = "p"\ncheckpoint = ["f5", "+"]\nextend = "X"\nquit = "z"\njump = []\n')
+    path.write_text('pause = "Z"\ncheckpoint = ["f5", "+"]\nextend = "X"\nquit = "z"\njump = []\n')
     try:
         keymap.load(path)
         assert BY_ID["quit"].bound_keys == ("z", "ctrl+q", "ctrl+c")
         link = FakeLink(story())
-        text = await shown(still_app(link), "p", "f5", "space", "j", size=(120, 35))
+        text = await shown(still_app(link), "Z", "f5", "space", "j", size=(120, 35))
         assert [type(command).__name__ for command in link.sent] == ["Pause", "Save"]
-        assert " p pause" in text and " z quit" in text and "c  chart" not in text
+        assert " Z pause" in text and " z quit" in text and "c  chart" not in text
     finally:
         REBOUND.clear()
 

@@ -109,6 +109,21 @@ def test_i_shows_what_holds_memory_and_capital_t_where_the_time_went(cockpit: Co
     cockpit.wait_for("ms/iter")
 
 
+def test_p_plans_the_run_and_the_equals_sign_compares_it_with_a_published_loss(cockpit: Cockpit) -> None:
+    cockpit.press("p")
+    cockpit.wait_for("this run", "as measured", "of them left", "per parameter")
+    cockpit.press("q")
+    cockpit.wait_for("ms/iter")
+    cockpit.press("=")
+    cockpit.wait_for("this run", "shakespeare-char-cpu", "GPT-2 124M as published")
+    cockpit.press("\r")  # with the reference under the bar
+    cockpit.wait_for("Not ranked", "256 symbols against gpt2 tokens", "1,799 times as many")
+    seen = cockpit.wait_event(ev.StepDone)
+    cockpit.wait_event(ev.StepDone, step=seen.step + 20)
+    cockpit.press("\x1b")
+    cockpit.wait_for("ms/iter")
+
+
 def test_g_shows_the_charts_and_their_keys_work_there_while_the_run_goes_on(cockpit: Cockpit) -> None:
     cockpit.press("g")
     cockpit.wait_for("charts", "grad norm", "one/all")

@@ -24,6 +24,8 @@ PRESSED_BY = {
     "samples": "test_keys.py::test_t_shows_the_samples_of_the_run_and_their_tokens",
     "memory": "test_keys.py::test_i_shows_what_holds_memory_and_capital_t_where_the_time_went",
     "time": "test_keys.py::test_i_shows_what_holds_memory_and_capital_t_where_the_time_went",
+    "plan": "test_keys.py::test_p_plans_the_run_and_the_equals_sign_compares_it_with_a_published_loss",
+    "compare": "test_keys.py::test_p_plans_the_run_and_the_equals_sign_compares_it_with_a_published_loss",
     "rewind": "test_rewind_keys.py::test_b_goes_back_to_a_checkpoint_at_another_rate_and_keeps_what_it_leaves",
     "fork": "test_rewind_keys.py::test_f_goes_on_in_a_new_run_from_a_checkpoint",
     "range_test": "test_rewind_keys.py::test_capital_l_tests_rates_and_y_takes_the_suggestion",

@@ -1,0 +1,190 @@
+"""Why two runs differ: what is unequal between them, named, with its figures, the weightiest first."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from cockpit import format as fmt
+from cockpit.comparing.entry import Entry
+from cockpit.sanitize import clean_line
+
+Kind = Literal["tokens", "size", "context", "batch", "rate", "dropout", "precision", "device", "seed"]
+
+EQUAL = 0.02
+"""Share by which two figures may differ and still be called the same."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One thing that is not equal."""
+
+    kind: Kind
+    text: str
+    """A clause, without a full stop."""
+    figures: dict[str, float | str | None]
+    """By `name` of each entry, and what follows from both."""
+
+
+def causes(a: Entry, b: Entry) -> list[Cause]:
+    """What is unequal between two entries; what is not known of both is left out."""
+    found = [_tokens(a, b), _size(a, b), _context(a, b), _batch(a, b), *_rates(a, b), _dropout(a, b), _precision(a, b),
+             _device(a, b), _seed(a, b)]  # fmt: skip
+    return [each for each in found if each is not None]
+
+
+def count(value: float | None) -> str:
+    """`82 M`, `1.5 M`: two figures are enough in a sentence, three where they are there."""
+    return " ".join(fmt.count(value)).strip()
+
+
+def ratio(value: float) -> str:
+    """`53`, `4.6`, `1.25`: how many times."""
+    return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 1.95 else f"{value:.2f}"
+
+
+def apart(a: float | None, b: float | None) -> bool:
+    """Whether two figures are known and not the same."""
+    return bool(a and b and abs(a / b - 1) > EQUAL)
+
+
+def steps_of(entry: Entry) -> str:
+    """`5,000 steps of 64 × 256 tokens`: as much of it as is known."""
+    shape = ""
+    if entry.micro_batch_size and entry.block_size:
+        accumulated = f"{entry.grad_accum_steps:,} × " if (entry.grad_accum_steps or 1) > 1 else ""
+        shape = f" of {accumulated}{entry.micro_batch_size:,} × {entry.block_size:,} tokens"
+    elif entry.tokens_per_step:
+        shape = f" of {count(entry.tokens_per_step)} tokens"
+    return f"{fmt.number(entry.steps)} steps{shape}"
+
+
+def _more(a: Entry, b: Entry, figure: float, other: float) -> tuple[Entry, Entry, float]:
+    """(the one that has more, the other, how many times as much)."""
+    return (a, b, figure / other) if figure >= other else (b, a, other / figure)
+
+
+def _tokens(a: Entry, b: Entry) -> Cause | None:
+    if not (a.tokens and b.tokens and apart(a.tokens, b.tokens)):
+        return None
+    more, fewer, times = _more(a, b, a.tokens, b.tokens)
+    text = (
+        f"tokens: {name(more)} has seen {count(more.tokens)} ({steps_of(more)}), {name(fewer)} {count(fewer.tokens)} "
+        f"({steps_of(fewer)}): {ratio(times)} times as many"
+    )
+    return Cause("tokens", text, {a.name: a.tokens, b.name: b.tokens, "ratio": times})
+
+
+def _size(a: Entry, b: Entry) -> Cause | None:
+    if not (a.parameters and b.parameters and apart(a.parameters, b.parameters)):
+        return None
+    more, fewer, times = _more(a, b, a.parameters, b.parameters)
+    text = (
+        f"size: {name(more)} has {count(more.parameters)} parameters, {name(fewer)} {count(fewer.parameters)}: "
+        f"{ratio(times)} times as many"
+    )
+    return Cause("size", text, {a.name: a.parameters, b.name: b.parameters, "ratio": times})
+
+
+def _context(a: Entry, b: Entry) -> Cause | None:
+    if not (a.block_size and b.block_size) or a.block_size == b.block_size:
+        return None
+    more, fewer, times = _more(a, b, a.block_size, b.block_size)
+    text = (
+        f"context: a token of {name(more)} is predicted from up to {more.block_size:,} before it, one of {name(fewer)} "
+        f"from {fewer.block_size:,}; that lowers the loss without any learning, in evaluation too"
+    )
+    return Cause("context", text, {a.name: a.block_size, b.name: b.block_size, "ratio": times})
+
+
+def _batch(a: Entry, b: Entry) -> Cause | None:
+    if not (a.tokens_per_step and b.tokens_per_step and apart(a.tokens_per_step, b.tokens_per_step)):
+        return None
+    more, fewer, times = _more(a, b, a.tokens_per_step, b.tokens_per_step)
+    noise = more.noise_tokens or fewer.noise_tokens
+    measured = f", where {count(noise)} were last measured to be enough" if noise else ""
+    text = (
+        f"batch: a step of {name(more)} is {more.tokens_per_step:,} tokens, one of {name(fewer)} "
+        f"{fewer.tokens_per_step:,}: {ratio(times)} times, and {ratio(math.sqrt(times))} times less noise in its "
+        f"gradient{measured}"
+    )
+    figures = {a.name: a.tokens_per_step, b.name: b.tokens_per_step, "ratio": times, "critical_tokens": noise}
+    return Cause("batch", text, figures)
+
+
+def _rates(a: Entry, b: Entry) -> list[Cause]:
+    found = []
+    for key, word in (("optim.learning_rate", "rate"), ("optim.name", "optimizer"), ("optim.schedule", "schedule")):
+        ours, theirs = a.settings.get(key), b.settings.get(key)
+        if ours is not None and theirs is not None and ours != theirs:
+            text = f"{word}: {_said(ours)} of {name(a)}, {_said(theirs)} of {name(b)}"
+            found.append(Cause("rate", text, {a.name: ours, b.name: theirs}))
+    return found
+
+
+def _dropout(a: Entry, b: Entry) -> Cause | None:
+    ours, theirs = a.settings.get("model.dropout"), b.settings.get("model.dropout")
+    if ours is None or theirs is None or ours == theirs:
+        return None
+    text = (
+        f"dropout: {ours:g} in {name(a)}, {theirs:g} in {name(b)}; training losses as printed are not comparable, "
+        "validation losses are"
+    )
+    return Cause("dropout", text, {a.name: ours, b.name: theirs})
+
+
+def _precision(a: Entry, b: Entry) -> Cause | None:
+    ours, theirs = (_each(entry, "dtype") for entry in (a, b))
+    if not ours or not theirs or ours == theirs:
+        return None
+    text = (
+        f"precision: {ours} in {name(a)}, {theirs} in {name(b)}; that is speed: with float32 weights, as both have "
+        "them, it trains to the same loss (Micikevicius et al. 2018)"
+    )
+    return Cause("precision", text, {a.name: ours, b.name: theirs})
+
+
+def _device(a: Entry, b: Entry) -> Cause | None:
+    ours, theirs = (_each(entry, "device") for entry in (a, b))
+    if not ours or not theirs or ours == theirs:
+        return None
+    figures: dict[str, float | str | None] = {a.name: ours, b.name: theirs}
+    speed = ""
+    if a.tokens_per_s and b.tokens_per_s and apart(a.tokens_per_s, b.tokens_per_s):
+        faster, slower, times = _more(a, b, a.tokens_per_s, b.tokens_per_s)
+        speed = (
+            f": {name(faster)} makes {count(faster.tokens_per_s)} tokens/s, {name(slower)} "
+            f"{count(slower.tokens_per_s)}, {ratio(times)} times as many"
+        )
+        if faster.flops_per_token and slower.flops_per_token and apart(faster.flops_per_token, slower.flops_per_token):
+            work = times * faster.flops_per_token / slower.flops_per_token
+            speed += f" and {ratio(work)} times the arithmetic" if work >= 1 else ""
+            figures["arithmetic_ratio"] = work
+        figures["speed_ratio"] = times
+    return Cause("device", f"device: {ours} for {name(a)}, {theirs} for {name(b)}{speed}", figures)
+
+
+def _seed(a: Entry, b: Entry) -> Cause | None:
+    ours, theirs = a.settings.get("train.seed"), b.settings.get("train.seed")
+    if ours is None or theirs is None or ours == theirs:
+        return None
+    return Cause("seed", f"seed: {ours} of {name(a)}, {theirs} of {name(b)}", {a.name: ours, b.name: theirs})
+
+
+def name(entry: Entry) -> str:
+    """Fit to be shown."""
+    return clean_line(entry.name)
+
+
+def _each(entry: Entry, fact: Literal["device", "dtype"]) -> str:
+    """What all sittings of a run were on: `A`, or `A, then B, then A`."""
+    said: list[str] = []
+    for sitting in entry.sittings:
+        if getattr(sitting, fact) not in said[-1:]:
+            said.append(getattr(sitting, fact))
+    return ", then ".join(clean_line(each) for each in said)
+
+
+def _said(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
