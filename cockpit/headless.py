@@ -18,7 +18,8 @@ BAR_SECONDS = 0.25
 
 _LEVELS = {"info": "note", "warning": "warn"}
 _SPOKEN_OF_BY_THE_LOG = (
-    ev.Resumed, ev.SpikeDetected, ev.CheckpointFailed, ev.Paused, ev.Continued, ev.ConfigChanged, ev.ConfigRefused
+    ev.Resumed, ev.SpikeDetected, ev.CheckpointFailed, ev.Paused, ev.Continued, ev.ConfigChanged, ev.ConfigRefused,
+    ev.DiagnosisMade, ev.DiagnosisEnded,
 )  # fmt: skip
 
 
@@ -42,6 +43,7 @@ class HeadlessReporter:
 
     def show(self, event: Event) -> None:
         """Prints what an event has to say, if anything. Raises OSError where nobody listens any more."""
+        before = self.state.log
         self.state = reduce(self.state, event)
         match event:
             case ev.RunStarted():
@@ -59,7 +61,7 @@ class HeadlessReporter:
                 self._log_interval = int(event.new)
             case ev.LogLine() if event.source == "trainer":
                 self._printer.line(f"{_LEVELS.get(event.level, event.level):<6} {clean_line(event.text)}")
-        if isinstance(event, _SPOKEN_OF_BY_THE_LOG):
+        if isinstance(event, _SPOKEN_OF_BY_THE_LOG) and self.state.log is not before:
             record = self.state.log[-1]
             self._printer.line(f"{_LEVELS.get(record.level, record.level):<6} {clean_line(record.text)}")
         self._printer.progress(self.state)

@@ -155,6 +155,7 @@ def _sit(
             link.start()
             reporter = HeadlessReporter(profile, stream=outside, run=folder)
             reporter.state = state
+            link.known = lambda: reporter.state
             _follow(link, reporter, since=0.0 if screen else began, silently=not goes_on)
             link.close()
         if link.crash:
@@ -180,7 +181,7 @@ def _show_screen(
     app = signals.app = CockpitApp(
         link, reload_profile=reload_profile, file=file, options=options, recall=Recall.usual()
     )
-    link.screen = app.budget
+    link.screen, link.known = app.budget, lambda: app.state
     choice, failed = None, False
     try:
         with screen_on_terminal(outside):
@@ -218,6 +219,10 @@ def _follow(link: LocalLink, reporter: HeadlessReporter, *, since: float, silent
                 continue
             with suppress(OSError):  # whoever read our output is gone; the run goes on
                 reporter.show(event)
+    link.conclude(reporter.state)
+    for event in link.drain():
+        with suppress(OSError):
+            reporter.show(event)
     with suppress(OSError):
         reporter.close()
 
