@@ -210,19 +210,21 @@ def _follow(link: LocalLink, reporter: HeadlessReporter, *, since: float, silent
         since: Unix time before which events are those of earlier sittings: taken in, not printed again.
         silently: print nothing before the end.
     """
-    ended = False
-    while not ended:
-        ended = link.join(POLL_SECONDS)
+
+    def take_in() -> None:
         for event in link.drain():
             if silently or isinstance(event, Stretch) or event.time < since:
                 reporter.state = reduce(reporter.state, event)
                 continue
             with suppress(OSError):  # whoever read our output is gone; the run goes on
                 reporter.show(event)
+
+    ended = False
+    while not ended:
+        ended = link.join(POLL_SECONDS)
+        take_in()
     link.conclude(reporter.state)
-    for event in link.drain():
-        with suppress(OSError):
-            reporter.show(event)
+    take_in()
     with suppress(OSError):
         reporter.close()
 

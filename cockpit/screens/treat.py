@@ -129,7 +129,9 @@ def silence(app: CockpitApp, diagnosis: Diagnosis) -> None:
         if not reason:
             return
         app.send(SetConfig(changes={"doctor.silence": silenced(app, diagnosis.rule, reason)}))
-        app.say(f"{diagnosis.rule} is silenced from the next step on; l, then s, saves that to the profile's file")
+        app.say(
+            f"{diagnosis.rule} is silenced from the next step on; u takes that back, l and s save it to the profile"
+        )
 
     if not may_steer(app):
         return

@@ -18,6 +18,7 @@ from cockpit.widgets.diagnosed import GLYPHS
 from cockpit.widgets.panes import wrap
 from cockpit.widgets.rows import Piece, RowsWidget, row, width_of
 from gpt.config import as_toml
+from gpt.keys import all_keys
 
 LABEL = 10
 """Cells of what stands before a card's lines."""
@@ -27,6 +28,8 @@ WIDEST = 108
 _KINDS = {
     "live": "while the run goes on", "profile": "in a new profile", "fork": "in a fork of this run", "command": "now",
 }  # fmt: skip
+
+_SETTINGS = {key.name for key in all_keys()}
 
 
 class Findings(NamedTuple):
@@ -122,8 +125,8 @@ class Cards(RowsWidget):
             made = card(diagnosis, findings.since.get(diagnosis.rule), width, here)
             lines += [(number, strip) for strip in made] + [(None, Strip.blank(width))]
         if not findings.diagnoses:
-            many = len(findings.sound)
-            nothing = f"  nothing found: {many} rule{'s' * (many != 1)} looked at this run"
+            others = ", others are silenced" if findings.silenced else ""
+            nothing = f"  nothing found: {len(findings.sound)} rules are content{others}"
             lines += [(None, row(width, [(nothing, ink.GOOD)])), (None, Strip.blank(width))]
         lists = [
             ("silenced", ink.DIM, findings.silenced), ("failed", ink.WARNING, findings.broken),
@@ -182,13 +185,18 @@ def _figures(evidence: Mapping[str, Scalar], width: int) -> list[list[Piece]]:
     """Names and values side by side, none broken over two lines."""
     lines: list[list[Piece]] = [[]]
     for name, value in evidence.items():
-        pieces: list[Piece] = [(f"{name.replace('_', ' ')} ", ink.DIM), (figure(value), ink.TEXT)]
+        pieces: list[Piece] = [(f"{_named(name)} ", ink.DIM), (figure(value), ink.TEXT)]
         gap = [("   ", ink.TEXT)] if lines[-1] else []
         if lines[-1] and width_of([*lines[-1], *gap, *pieces]) > width:
             lines.append([])
             gap = []
         lines[-1] += [*gap, *pieces]
     return lines if lines[0] else []
+
+
+def _named(name: str) -> str:
+    """A figure's name in words; a setting's as a profile has it."""
+    return name if name in _SETTINGS else name.replace("_", " ")
 
 
 def figure(value: Scalar) -> str:
