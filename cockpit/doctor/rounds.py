@@ -54,6 +54,7 @@ class Rounds:
         emit: takes the events.
         profile: as the run was started.
         changes: of settings since, as they come; taken out of it.
+        wall, cpu: clocks, seconds.
         run_dir: with the profile's text in it.
     """
 
@@ -64,9 +65,13 @@ class Rounds:
         run_dir: Path,
         changes: deque[ConfigChanged],
         rules: Sequence[Rule] = RULES,
+        *,
+        wall: Callable[[], float] = time.monotonic,
+        cpu: Callable[[], float] = time.thread_time,
     ) -> None:
         self._emit, self._run_dir, self._rules = emit, run_dir, rules
         self._profile = profile
+        self._wall, self._cpu = wall, cpu
         self._changes = changes
         self._pending: dict[str, Any] = {}
         self._source = read_source(run_dir)
@@ -87,7 +92,7 @@ class Rounds:
         now = self._occasion(state)
         if self._last is None or now.is_final != self._last.is_final:
             return True
-        gone = time.monotonic() - self._at
+        gone = self._wall() - self._at
         if gone < max(LEAST_GAP, self._cost / SHARE):
             return False
         if self._changes or now != self._last:
@@ -106,10 +111,10 @@ class Rounds:
             self._resumed = state.resumed
             self._standing = Standing(state.checkup.findings)
         evidence = of_run(self._profile, state, self._source, host.read_host(self._run_dir))
-        began = time.thread_time()
+        began = self._cpu()
         found, broken = look(evidence, [rule for rule in self._rules if rule.id not in self._broken])
-        self._cost = time.thread_time() - began
-        self._at = time.monotonic()
+        self._cost = self._cpu() - began
+        self._at = self._wall()
         for rule, error in broken.items():
             self._broken.add(rule)
             self._emit(LogLine(level="warning", text=f"doctor: rule {rule} failed and is left out: {error}"))
