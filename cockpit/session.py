@@ -181,7 +181,8 @@ def _show_screen(
     app = signals.app = CockpitApp(
         link, reload_profile=reload_profile, file=file, options=options, recall=Recall.usual()
     )
-    link.screen, link.known = app.budget, lambda: app.state
+    link.screen = app.budget
+    link.known = lambda: (app.homes[0] if app.homes else app).state  # whatever is visited meanwhile
     choice, failed = None, False
     try:
         with screen_on_terminal(outside):

@@ -405,8 +405,9 @@ def _diagnosis_made(state: RunState, event: ev.DiagnosisMade) -> RunState:
 
 def _diagnosis_ended(state: RunState, event: ev.DiagnosisEnded) -> RunState:
     finding = state.checkup.of(event.rule)
+    what = f": {finding.title}" if finding else ""
     state = _with(state, checkup=checkup.ended(state.checkup, event))
-    return _log(state, event, f"doctor: {event.rule} no longer stands: {finding.title}") if finding else state
+    return _log(state, event, f"doctor: {event.rule} no longer stands{what}")
 
 
 def _ledger_updated(state: RunState, event: ev.LedgerUpdated) -> RunState:

@@ -110,6 +110,23 @@ def test_evaluations_checkpoints_samples_and_warnings_have_lines_of_their_own() 
     ]
 
 
+def test_what_the_doctor_finds_has_a_line_when_it_is_made_and_when_it_ends() -> None:
+    lines = shown(
+        STARTED,
+        ev.DiagnosisMade(step=0, rule="model_size", severity="critical", title="29.94M parameters, not 124M"),
+        ev.DiagnosisMade(step=100, rule="saturated", severity="warning", title="61 tokens per parameter"),
+        ev.DiagnosisMade(step=125, rule="saturated", severity="warning", title="76 tokens per parameter"),
+        ev.DiagnosisMade(step=130, rule="vocabulary", severity="note", title="65 rows\x1b[2J"),
+        ev.DiagnosisEnded(step=200, rule="saturated"),
+    )
+    assert lines[3:] == [
+        "error  doctor: 29.94M parameters, not 124M",
+        "warn   doctor: 61 tokens per parameter",
+        "note   doctor: 65 rows�[2J",
+        "note   doctor: saturated no longer stands: 76 tokens per parameter",
+    ]
+
+
 def test_a_sample_cannot_reach_the_terminal_with_escape_sequences() -> None:
     text = "\x1b]52;c;aGk=\x07\x9b31m\u202e\r"
     done = ev.SampleDone(sample=1, step=1, prompt=text, text=text, tokens=1, seconds=0.1)

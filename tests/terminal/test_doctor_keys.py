@@ -35,3 +35,12 @@ def test_d_shows_what_was_found_z_silences_it_and_enter_writes_a_profile(start: 
     cockpit.wait_for("silenced  model_size")
     cockpit.press("\x1b")
     cockpit.wait_for("d why, and what to do", gone=True)
+
+
+def test_without_a_screen_the_doctor_speaks_in_the_log_and_in_a_line(start: Start, desk: Path) -> None:
+    profile = desk / "sums.toml"
+    profile.write_text('expected_parameters = "124M"\n' + profile.read_text())
+    cockpit = start("sums.toml", "--headless", "--set", "train.max_steps=20")
+    cockpit.wait_for("error  doctor: 0.06M parameters, not 124M", "all steps done")
+    assert cockpit.wait_exit() == 0
+    assert cockpit.wait_event(ev.DiagnosisMade, rule="model_size").step == 0
