@@ -119,7 +119,8 @@ class Rounds:
             self._broken.add(rule)
             self._emit(LogLine(level="warning", text=f"doctor: rule {rule} failed and is left out: {error}"))
         silenced = {entry.partition(":")[0] for entry in self._profile.doctor.silence}
-        for event in self._standing.examined(found, state.step, sure=not evidence.began, silenced=silenced):
+        sure = not evidence.began or state.is_final  # with nothing measured in it, or nothing more to come
+        for event in self._standing.examined(found, state.step, sure=sure, silenced=silenced):
             self._emit(event)
 
     def _take_changes(self) -> None:

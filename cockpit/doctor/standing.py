@@ -56,7 +56,7 @@ class Standing:
 
         Args:
             found: its diagnoses, the worst first; of one rule the first counts.
-            sure: nothing measured is in it, so that once is enough.
+            sure: nothing that will be measured can change it, so that once is enough.
             silenced: rules that shall say nothing: what they said ends at once.
         """
         by_rule = {each.rule: each for each in reversed(list(found))}

@@ -122,6 +122,12 @@ def test_what_it_finds_twice_is_told_with_its_step_and_what_is_silenced_ends(tmp
     assert isinstance(desk.told[-1], ev.DiagnosisEnded)
 
 
+def test_at_the_end_once_is_enough(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.state = reduce(desk.state, ev.StateChanged(state="finished"))
+    assert desk.look() and isinstance(desk.told[-1], ev.DiagnosisMade)
+
+
 def test_a_resumed_run_tells_only_what_is_new(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.state = reduce(desk.state, ev.DiagnosisMade(step=1, rule="always", severity="warning", title="step 1"))
