@@ -83,6 +83,7 @@ async def picture(
         await pilot.pause()
         for key in keys:
             await pilot.press(key)
+            await pilot.pause(0.5 if key == "d" else None)  # the doctor answers a little later
         await pilot.pause()
         return app.export_screenshot(title=f"gpt-cockpit · {size[0]}×{size[1]}")
 
@@ -135,6 +136,7 @@ async def make(run_dir: Path, folder: Path) -> list[Path]:
     pictures["help"] = await picture(live, profile, at, "question_mark")
     pictures["charts"] = await picture(live, profile, at, "g", "6", "left", "ctrl+left")
     pictures["overlays"] = await picture(live, profile, at, "o")
+    pictures["doctor"] = await picture(live, profile, at, "d")
     pictures["quit"] = await picture(live, profile, at, "q")
     paths = []
     for name, svg in pictures.items():

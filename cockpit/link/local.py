@@ -67,6 +67,7 @@ class LocalLink:
         self._meters = threading.Thread(target=self._read_meters, name="meters", daemon=True)
         self._doctor = threading.Thread(target=self._make_rounds, name="doctor", daemon=True)
         self._rounds: Rounds | None = None
+        self._begun: RunStarted | None = None
         self._changes: collections.deque[ConfigChanged] = collections.deque()
         self._at_work = threading.Lock()  # of the doctor
         self._leaving = threading.Event()
@@ -121,8 +122,10 @@ class LocalLink:
         self._events.append(event)
         for mirror in self._mirrors:
             mirror.take(event)
-        if isinstance(event, RunStarted) and event.device_uuid:
-            self._telemetry.watch_gpu(event.device_uuid)
+        if isinstance(event, RunStarted):
+            self._begun = event
+            if event.device_uuid:
+                self._telemetry.watch_gpu(event.device_uuid)
         elif isinstance(event, Failed):
             self.failure = event
         elif isinstance(event, ConfigChanged):
@@ -185,8 +188,8 @@ class LocalLink:
                 self._examine(self.known())
 
     def _examine(self, state: RunState) -> None:
-        if state.started is None or state.started.run != self.run:
-            return  # the trainer is not up yet, or another run is looked at meanwhile
+        if state.started is None or state.started is not self._begun:
+            return  # the trainer is not up yet: what is known is of an earlier sitting, and perhaps half of that
         from cockpit.doctor.rounds import Rounds  # once the first frame has long been drawn
 
         with self._at_work:

@@ -45,15 +45,18 @@ def test_a_log_that_cannot_be_written_is_said_once_and_so_is_its_recovery(
     link.close()
 
 
-def test_the_doctor_looks_once_more_when_a_run_has_ended_and_only_at_this_run(tmp_path: Path) -> None:
+def test_the_doctor_looks_once_more_when_a_run_has_ended_and_only_at_this_sitting(tmp_path: Path) -> None:
     folder = Run.create(tmp_path, "amber-heron", "demo")
     settings = Profile(name="demo", expected_parameters="124M")
     link = LocalLink(folder, settings)
     ended = ev.StateChanged(state="finished")
-    link.conclude(reduce_all(RunState(), [run_started(run="another"), ended]))
-    link.conclude(reduce_all(RunState(), [run_started(), ev.StateChanged(state="running")]))
-    assert link.drain() == []
-    link.conclude(reduce_all(RunState(), [run_started(), ended]))
+    earlier, now = run_started(), run_started(step=100)
+    link.conclude(reduce_all(RunState(), [earlier, ended]))
+    link._emit(now)
+    link.conclude(reduce_all(RunState(), [earlier, ended]))
+    link.conclude(reduce_all(RunState(), [now, ev.StateChanged(state="running")]))
+    assert link.drain() == [now]
+    link.conclude(reduce_all(RunState(), [now, ended]))
     (made,) = link.drain()
     assert isinstance(made, ev.DiagnosisMade) and made.title == "2.68M parameters, not 124M"
     link.close()
@@ -64,7 +67,9 @@ def test_the_doctor_looks_by_himself_while_a_run_goes_on(tmp_path: Path, monkeyp
     folder = Run.create(tmp_path, "amber-heron", "demo")
     link = LocalLink(folder, Profile(name="demo", expected_parameters="124M"))
     looked = threading.Event()
-    state = reduce_all(RunState(), [run_started()])
+    begun = run_started()
+    link._emit(begun)
+    state = reduce_all(RunState(), [begun])
     link.known = lambda: state
     monkeypatch.setattr("cockpit.link.local.DOCTOR_SECONDS", 0.01)
     monkeypatch.setattr(link, "_thread", threading.Thread(target=looked.wait))
