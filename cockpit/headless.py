@@ -80,7 +80,9 @@ class HeadlessReporter:
         state = self.state
         if state.failed and state.failed.user_error and state.checkpoint is None:
             return ""  # the one line of the error says it all
-        return "\n".join(["", _ending(state), *_results(state), *_last_sample(state), *self._whereabouts()])
+        return "\n".join(
+            ["", _ending(state), *_results(state), *_found(state), *_last_sample(state), *self._whereabouts()]
+        )
 
     def _is_due(self, step: int) -> bool:
         return step % self._log_interval == 0 or step in (self.state.start_step + 1, self.state.max_steps)
@@ -231,6 +233,12 @@ def _results(state: RunState) -> list[str]:
         named = "  ".join(f"{phase} {fmt.percent(share)} %" for phase, share in shares if share >= 0.001)
         lines.append(f"  time     {fmt.duration(state.wall)}: {named}")
     return lines
+
+
+def _found(state: RunState) -> list[str]:
+    """What the doctor leaves one with."""
+    titles = [clean_line(finding.title) for finding in state.checkup.pressing]
+    return [f"  {'' if number else 'doctor':<8} {title}" for number, title in enumerate(titles)]
 
 
 def _last_sample(state: RunState) -> list[str]:

@@ -33,8 +33,8 @@ LEAST_GAP = 1.0
 """Seconds between two examinations at least."""
 BREATH = 0.001
 BREATHS = 4
-"""Between two rules whoever draws or trains may have the interpreter: so many seconds at least, and so many times as long
-as the rule took. A frame then waits for one rule, and for a fifth of its own time."""
+"""Between two rules whoever draws or trains may have the interpreter: so many seconds at least, and so many times as
+long as the rule took. A frame then waits for one rule, and for a fifth of its own time."""
 
 
 class Occasion(NamedTuple):

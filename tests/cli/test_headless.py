@@ -246,3 +246,13 @@ def test_a_spike_has_a_line_and_an_evaluation_gives_the_noise_scale_where_it_is_
         "eval     100/2,000  train 2.0000  val 2.1000  in 1.2 s",
         "warn   step 101: its loss or gradient is not finite; its update was left out",
     ]
+
+
+def test_the_report_ends_with_what_the_doctor_still_finds() -> None:
+    found = [
+        ev.DiagnosisMade(step=1, rule=rule, severity=severity, title=f"{rule} of 4")
+        for rule, severity in (("a", "warning"), ("b", "critical"), ("c", "note"), ("d", "warning"))
+    ]
+    lines = report(STARTED, *found, ev.DiagnosisEnded(step=9, rule="d")).splitlines()
+    at = lines.index("  doctor   b of 4")
+    assert lines[at + 1] == "           a of 4" and "c of 4" not in "".join(lines)
