@@ -154,9 +154,11 @@ def card(diagnosis: Diagnosis, since: int | None, width: int, here: bool) -> lis
     head: list[Piece] = [bar, (f" {glyph} ", style), (f"{diagnosis.severity:<{LABEL - 1}}", style)]
     if width_of([*head, title, *right]) > width:
         right = []
-    strips = [row(width, [*head, title], right)]
     if room < 12:
-        return strips
+        return [row(width, [*head, title])]
+    first, *more = wrap([title], width - 3 - LABEL)
+    strips = [row(width, [*head, *first], right)]
+    strips += [row(width, [bar, (" " * (2 + LABEL), ink.TEXT), *line]) for line in more]
     parts: list[tuple[str, list[list[Piece]]]] = [
         ("why", wrap([(clean_line(diagnosis.why), ink.TEXT)], room)),
         ("do", wrap([(clean_line(diagnosis.advice), ink.TEXT)], room)),

@@ -9,13 +9,12 @@ from cockpit.checkup import Checkup
 from cockpit.sanitize import clean_line
 from cockpit.state import RunState
 from cockpit.widgets import ink
-from cockpit.widgets.rows import Piece, RowsWidget, row
+from cockpit.widgets.rows import Piece, RowsWidget, row, width_of
 
 GLYPHS: dict[str, tuple[str, Style]] = {
     "critical": ("×", ink.CRITICAL), "warning": ("!", ink.WARNING), "note": ("·", ink.DIM)
 }  # fmt: skip
 """Of each severity, the worst first."""
-ADVICE = "d why, and what to do "
 
 
 class DiagnosisLine(RowsWidget):
@@ -34,10 +33,17 @@ class DiagnosisLine(RowsWidget):
         click = Style(meta={"@click": "app.pilot('doctor')"})
         glyph, style = GLYPHS.get(pressing[0].severity, GLYPHS["warning"])
         others = len(pressing) - 1
-        more = f" and {others} more " if others else " "
         left: list[Piece] = [(f" {glyph} ", style + click), (clean_line(pressing[0].title), style + click)]
-        right: list[Piece] = [(more, ink.DIM + click), (ADVICE[:1], ink.BRIGHT + click), (ADVICE[1:], ink.DIM + click)]
-        return [row(width, left, right if width >= 60 else [(" d ", ink.BRIGHT + click)])]
+        right: list[Piece] = []
+        for more, advice in (
+            (f" and {others} more ", "d why, and what to do "), (f" and {others} more ", "d why "),
+            (f" +{others} ", "d "),
+        ):  # fmt: skip
+            right = [(more if others else " ", ink.DIM), (advice[:1], ink.BRIGHT), (advice[1:], ink.DIM)]
+            right = [(text, look + click) for text, look in right]
+            if width_of(left) + width_of(right) <= width:
+                break
+        return [row(width, left, right)]
 
 
 def counted(checkup: Checkup) -> list[Piece]:

@@ -287,3 +287,17 @@ async def test_who_only_watches_changes_nothing(ward: list[Diagnosis]) -> None:
         app.options = ScreenOptions(readonly=True)
         assert "--readonly only watches" in await shown_by(app, ["d", key])
         assert link.sent == [] and app.fork is None
+
+
+async def test_a_long_title_is_cut_on_the_line_only_where_all_else_has_given_way(ward: list[Diagnosis]) -> None:
+    title = "saturated: 61 tokens per parameter; the last 4,573 steps are worth 0.012 nats"
+    ward.append(found("a", title=title))
+    app, _ = app_with(made("a", title=title), made("b"))
+    assert f" ! {title} and 1 more d why, and what to do" in await shown_by(app, [])
+    app, _ = app_with(made("a", title=title), made("b"))
+    assert f" ! {title} and 1 more d why \n" in await shown_by(app, [], size=(100, 30))
+    app, _ = app_with(made("a", title=title), made("b"))
+    assert "… +1 d" in await shown_by(app, [], size=(80, 24))
+    app, _ = app_with(made("a", title=title))
+    card = await shown_by(app, ["d"], size=(60, 24))
+    assert title in card.replace("\n▌ ", "").replace("  ", " "), "a card has it whole"
