@@ -241,6 +241,12 @@ ACTIONS: tuple[Action, ...] = (
         when=always, opens="cockpit.screens.log:show_log", in_footer=False,
     ),
     Action(
+        "doctor", "d", "doctor",
+        "What is wrong with this run or worth knowing, each with the figures it rests on, why, what to do, and a key "
+        "that does it.",
+        when=always, opens="cockpit.screens.doctor:doctor", in_footer=False,
+    ),
+    Action(
         "switch_pane", "tab", "log/sample", "On a narrow screen: show the log instead of the sample, or back.",
         when=always, in_footer=False,
     ),

@@ -18,7 +18,8 @@ BAR_SECONDS = 0.25
 
 _LEVELS = {"info": "note", "warning": "warn"}
 _SPOKEN_OF_BY_THE_LOG = (
-    ev.Resumed, ev.SpikeDetected, ev.CheckpointFailed, ev.Paused, ev.Continued, ev.ConfigChanged, ev.ConfigRefused
+    ev.Resumed, ev.SpikeDetected, ev.CheckpointFailed, ev.Paused, ev.Continued, ev.ConfigChanged, ev.ConfigRefused,
+    ev.DiagnosisMade, ev.DiagnosisEnded,
 )  # fmt: skip
 
 
@@ -42,6 +43,7 @@ class HeadlessReporter:
 
     def show(self, event: Event) -> None:
         """Prints what an event has to say, if anything. Raises OSError where nobody listens any more."""
+        before = self.state.log
         self.state = reduce(self.state, event)
         match event:
             case ev.RunStarted():
@@ -59,7 +61,7 @@ class HeadlessReporter:
                 self._log_interval = int(event.new)
             case ev.LogLine() if event.source == "trainer":
                 self._printer.line(f"{_LEVELS.get(event.level, event.level):<6} {clean_line(event.text)}")
-        if isinstance(event, _SPOKEN_OF_BY_THE_LOG):
+        if isinstance(event, _SPOKEN_OF_BY_THE_LOG) and self.state.log is not before:
             record = self.state.log[-1]
             self._printer.line(f"{_LEVELS.get(record.level, record.level):<6} {clean_line(record.text)}")
         self._printer.progress(self.state)
@@ -78,7 +80,9 @@ class HeadlessReporter:
         state = self.state
         if state.failed and state.failed.user_error and state.checkpoint is None:
             return ""  # the one line of the error says it all
-        return "\n".join(["", _ending(state), *_results(state), *_last_sample(state), *self._whereabouts()])
+        return "\n".join(
+            ["", _ending(state), *_results(state), *_found(state), *_last_sample(state), *self._whereabouts()]
+        )
 
     def _is_due(self, step: int) -> bool:
         return step % self._log_interval == 0 or step in (self.state.start_step + 1, self.state.max_steps)
@@ -229,6 +233,12 @@ def _results(state: RunState) -> list[str]:
         named = "  ".join(f"{phase} {fmt.percent(share)} %" for phase, share in shares if share >= 0.001)
         lines.append(f"  time     {fmt.duration(state.wall)}: {named}")
     return lines
+
+
+def _found(state: RunState) -> list[str]:
+    """What the doctor leaves one with."""
+    titles = [clean_line(finding.title) for finding in state.checkup.pressing]
+    return [f"  {'' if number else 'doctor':<8} {title}" for number, title in enumerate(titles)]
 
 
 def _last_sample(state: RunState) -> list[str]:

@@ -45,6 +45,7 @@ def figures(run: Run, state: RunState) -> Summary:
         "profile": state.started.profile if state.started else run.profile_name,
         "parameters": state.started.parameters if state.started else None,
         "device": state.started.device if state.started else None,
+        "severity": state.checkup.worst,
         "unreadable_lines": run.skipped_lines,
     }
 
@@ -58,7 +59,9 @@ def as_table(summaries: Sequence[Summary], runs_dir: Path) -> str:
     """The summaries as aligned columns, the run touched last at the end."""
     if not summaries:
         return f"no runs in {clean_line(str(runs_dir))}"
-    rows = [("run", "state", "step", "train", "val", "best", "tokens", "ms/iter", "MFU %", "goodput %", "time")]
+    rows = [
+        ("run", "state", "step", "train", "val", "best", "tokens", "ms/iter", "MFU %", "goodput %", "time", "doctor")
+    ]
     rows += [_row(summary) for summary in summaries]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join("  ".join(_aligned(row, widths)).rstrip() for row in rows)
@@ -71,6 +74,7 @@ def _row(summary: Summary) -> tuple[str, ...]:
         fmt.loss(summary["train_loss"]), fmt.loss(summary["val_loss"]), fmt.loss(summary["best_val_loss"]),
         " ".join(fmt.count(summary["tokens"])).strip(), fmt.significant(summary["ms_per_iter"]),
         fmt.percent(summary["mfu"]), fmt.percent(summary["goodput"]), fmt.duration(summary["wall_s"]),
+        summary["severity"] or "–",
     )  # fmt: skip
 
 

@@ -68,6 +68,7 @@ def places(
     height: int,
     *,
     notice: int = 1,
+    doctor: int = 0,
     hidden: Collection[str] = (),
     front: str = "sample",
     zoomed: str | None = None,
@@ -77,6 +78,7 @@ def places(
 
     Args:
         notice: rows that the notice needs.
+        doctor: rows above it for what the doctor has found; it gives way where there are few.
         hidden: panes that are not shown.
         front: on a narrow screen, which of sample and log is shown.
         zoomed: a pane that has the room of all of them.
@@ -86,10 +88,12 @@ def places(
         rows = ["header", *["notice"] * (height >= 2), *["keys"] * (height >= 3)]
         return {name: Region(0, y if name != "keys" else height - 1, width, 1) for y, name in enumerate(rows)}
     beside = width >= ULTRAWIDE and height >= ULTRAWIDE_ROWS and "chart" not in hidden and not zoomed
-    rows = heights(width, height - below, notice, hidden, beside=beside)
+    rows = heights(width, height - below, notice + doctor, hidden, beside=beside)
     bottom = height - rows.keys - below - rows.notice
+    doctor = min(doctor, max(0, rows.notice - 1))
     placed = {
-        "header": Region(0, 0, width, rows.header), "notice": Region(0, bottom, width, rows.notice),
+        "header": Region(0, 0, width, rows.header), "doctor": Region(0, bottom, width, doctor),
+        "notice": Region(0, bottom + doctor, width, rows.notice - doctor),
         "below": Region(0, bottom + rows.notice, width, below), "keys": Region(0, height - rows.keys, width, rows.keys),
     }  # fmt: skip
     if zoomed:

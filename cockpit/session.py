@@ -155,6 +155,7 @@ def _sit(
             link.start()
             reporter = HeadlessReporter(profile, stream=outside, run=folder)
             reporter.state = state
+            link.known = lambda: reporter.state
             _follow(link, reporter, since=0.0 if screen else began, silently=not goes_on)
             link.close()
         if link.crash:
@@ -181,6 +182,7 @@ def _show_screen(
         link, reload_profile=reload_profile, file=file, options=options, recall=Recall.usual()
     )
     link.screen = app.budget
+    link.known = lambda: (app.homes[0] if app.homes else app).state  # whatever is visited meanwhile
     choice, failed = None, False
     try:
         with screen_on_terminal(outside):
@@ -209,15 +211,21 @@ def _follow(link: LocalLink, reporter: HeadlessReporter, *, since: float, silent
         since: Unix time before which events are those of earlier sittings: taken in, not printed again.
         silently: print nothing before the end.
     """
-    ended = False
-    while not ended:
-        ended = link.join(POLL_SECONDS)
+
+    def take_in() -> None:
         for event in link.drain():
             if silently or isinstance(event, Stretch) or event.time < since:
                 reporter.state = reduce(reporter.state, event)
                 continue
             with suppress(OSError):  # whoever read our output is gone; the run goes on
                 reporter.show(event)
+
+    ended = False
+    while not ended:
+        ended = link.join(POLL_SECONDS)
+        take_in()
+    link.conclude(reporter.state)
+    take_in()
     with suppress(OSError):
         reporter.close()
 

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from cockpit import meters, rangetest
+from cockpit import checkup, meters, rangetest
 from cockpit.abandoned import Abandoned, left_behind
+from cockpit.checkup import Checkup
 from cockpit.format import saving_time
 from cockpit.gallery import Gallery
 from cockpit.meters import Meters
@@ -39,7 +40,8 @@ class Marker(msgspec.Struct, frozen=True):
 
     step: int
     kind: str
-    """`checkpoint`, `best`, `config`, `refused`, `sample`, `pause`, `resume`, `rewind`, `spike` or `evaluate`."""
+    """`checkpoint`, `best`, `config`, `refused`, `sample`, `pause`, `resume`, `rewind`, `spike`, `diagnosis` or
+    `evaluate`."""
     text: str
 
 
@@ -137,6 +139,8 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     failed: ev.Failed | None = None
     pilotage: Pilotage = msgspec.field(default_factory=Pilotage)
     """What its pilot has changed, and what waits on the agenda."""
+    checkup: Checkup = msgspec.field(default_factory=Checkup)
+    """What the doctor has found."""
 
     @property
     def is_final(self) -> bool:
@@ -231,7 +235,7 @@ def _resumed(state: RunState, event: ev.Resumed) -> RunState:
         evaluation=state.evaluation if state.evaluation and state.evaluation.step <= step else None,
         checkpoint=state.checkpoint if state.checkpoint and state.checkpoint.step <= step else None,
         samples=tuple(s for s in state.samples if s.step <= step),
-        markers=tuple(m for m in state.markers if m.step <= step),
+        markers=tuple(m for m in state.markers if m.step <= step), checkup=state.checkup.until(step),
     )  # fmt: skip
     return _log(_mark(state, step, "resume" if event.left is None else "rewind", text), event, text)
 
@@ -389,6 +393,23 @@ def _unscheduled(state: RunState, event: ev.CommandUnscheduled) -> RunState:
     return _log(state, event, f"{event.why} at step {event.step:,}: {event.what} (number {event.item})")
 
 
+def _diagnosis_made(state: RunState, event: ev.DiagnosisMade) -> RunState:
+    is_news = checkup.is_news(state.checkup, event)
+    state = _with(state, checkup=checkup.made(state.checkup, event))
+    if not is_news:
+        return state
+    if event.severity != "note":
+        state = _mark(_with(state, markers=checkup.with_room(state.markers)), event.step, checkup.MARK, event.title)
+    return _log(state, event, f"doctor: {event.title}", checkup.LEVELS.get(event.severity, "info"))
+
+
+def _diagnosis_ended(state: RunState, event: ev.DiagnosisEnded) -> RunState:
+    finding = state.checkup.of(event.rule)
+    what = f": {finding.title}" if finding else ""
+    state = _with(state, checkup=checkup.ended(state.checkup, event))
+    return _log(state, event, f"doctor: {event.rule} no longer stands{what}")
+
+
 def _ledger_updated(state: RunState, event: ev.LedgerUpdated) -> RunState:
     return _with(
         state, ledger=event.seconds, wall=event.wall, ledger_time=event.time,
@@ -446,6 +467,7 @@ _REDUCERS: dict[type, Callable[[RunState, Any], RunState]] = {
     ev.RangeTestStarted: rangetest.started, ev.RangeTestPoint: rangetest.point, ev.RangeTestDone: _range_test_done,
     ev.Paused: _paused, ev.Continued: _continued, ev.ConfigChanged: _config_changed,
     ev.ConfigRefused: _config_refused, ev.CommandScheduled: _scheduled, ev.CommandUnscheduled: _unscheduled,
+    ev.DiagnosisMade: _diagnosis_made, ev.DiagnosisEnded: _diagnosis_ended,
     ev.LedgerUpdated: _ledger_updated, ev.MemorySampled: _memory_sampled, ev.StateMeasured: _state_measured,
     ev.TelemetrySampled: _telemetry_sampled, ev.LogLine: _log_line, ev.Finished: _finished, ev.Failed: _failed,
 }  # fmt: skip

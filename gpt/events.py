@@ -367,6 +367,25 @@ class CommandUnscheduled(Event, frozen=True, tag=True, kw_only=True):
     reason: str = ""
 
 
+class DiagnosisMade(Event, frozen=True, tag=True, kw_only=True):
+    """The doctor has found something and stands by it; told again where its severity or its figures have changed."""
+
+    step: int
+    rule: str
+    """Id of the rule that found it, as `doctor.silence` names it."""
+    severity: str
+    """`note`, `warning` or `critical`."""
+    title: str
+    """One line, with its main figure in it."""
+
+
+class DiagnosisEnded(Event, frozen=True, tag=True, kw_only=True):
+    """What a rule had found is no longer so, or has been silenced."""
+
+    step: int
+    rule: str
+
+
 class LedgerUpdated(Event, frozen=True, tag=True, kw_only=True):
     """Where the time has gone since the run began, all sessions of a resumed run included."""
 
@@ -459,8 +478,8 @@ AnyEvent = (
     RunStarted | Resumed | StateChanged | StepDone | SpikeDetected | NoiseScaleEstimated | EvalDone | CheckpointSaved
     | CheckpointFailed | SampleStarted | SampleText | SampleDone | SampleScored | RangeTestStarted | RangeTestPoint
     | RangeTestDone | Paused | Continued | CommandReceived | ConfigChanged | ConfigRefused | CommandScheduled
-    | CommandUnscheduled | LedgerUpdated | MemorySampled | StateMeasured | TelemetrySampled | LogLine | Finished
-    | Failed
+    | CommandUnscheduled | DiagnosisMade | DiagnosisEnded | LedgerUpdated | MemorySampled | StateMeasured
+    | TelemetrySampled | LogLine | Finished | Failed
 )  # fmt: skip
 
 _encoder = msgspec.json.Encoder()

@@ -86,6 +86,7 @@ async def picture(
         await pilot.pause()
         for key in keys:
             await pilot.press(key)
+            await pilot.pause(0.5 if key == "d" else None)  # the doctor answers a little later
         await pilot.pause()
         while isinstance(app.screen, CompareView) and app.screen.is_reading:
             await pilot.pause(0.05)
@@ -142,6 +143,7 @@ async def make(run_dir: Path, folder: Path) -> list[Path]:
     pictures["help"] = await picture(live, profile, at, "question_mark")
     pictures["charts"] = await picture(live, profile, at, "g", "6", "left", "ctrl+left")
     pictures["overlays"] = await picture(live, profile, at, "o")
+    pictures["doctor"] = await picture(live, profile, at, "d")
     pictures["quit"] = await picture(live, profile, at, "q")
     paths = []
     for name, svg in pictures.items():

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import collections
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cockpit.budget import FrameBudget
 from cockpit.eventlog import EventLog
 from cockpit.mirror import Mirror
 from cockpit.runs import Run
+from cockpit.state import RunState
 from cockpit.stretch import Stretch
 from cockpit.telemetry import ConsoleTail, Telemetry
 from cockpit.trackers import wanted_trackers
 from gpt.commands import Command
 from gpt.config import Profile
-from gpt.events import Event, Failed, LedgerUpdated, LogLine, RunStarted, StateChanged
+from gpt.events import ConfigChanged, Event, Failed, LedgerUpdated, LogLine, RunStarted, StateChanged
 from gpt.ledger import TimeLedger
 from gpt.ranks import ALONE, Ranks
 
+if TYPE_CHECKING:
+    from cockpit.doctor.rounds import Rounds
+
 METER_SECONDS = 1.0
 """Time between two readings of the machine's meters."""
+DOCTOR_SECONDS = 0.5
+"""Time between two thoughts of the doctor whether there is something new to look at."""
 
 
 class LocalLink:
@@ -43,6 +51,8 @@ class LocalLink:
         """The exception behind a failure that is our bug."""
         self.screen: FrameBudget | None = None
         """What the screen in front of the run costs, for the log; None while there is none."""
+        self.known: Callable[[], RunState] | None = None
+        """Gives what follows the run here knows of it, for the doctor to look at: nobody reduces its events twice."""
         self._folder = run
         self._resume, self._attended, self._ranks = resume, attended, ranks
         self._log = EventLog(run.events_path)
@@ -55,6 +65,12 @@ class LocalLink:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._train, name="trainer", daemon=True)
         self._meters = threading.Thread(target=self._read_meters, name="meters", daemon=True)
+        self._doctor = threading.Thread(target=self._make_rounds, name="doctor", daemon=True)
+        self._rounds: Rounds | None = None
+        self._begun: RunStarted | None = None
+        self._changes: collections.deque[ConfigChanged] = collections.deque()
+        self._at_work = threading.Lock()  # of the doctor
+        self._leaving = threading.Event()
         self._telemetry = Telemetry()
         self._log_error: str | None = None
         self._console = ConsoleTail(run.console_path)  # from here on: what is printed at the start counts too
@@ -65,6 +81,7 @@ class LocalLink:
             self._started = True
             self._thread.start()
             self._meters.start()
+            self._doctor.start()
 
     def drain(self) -> list[Event | Stretch]:
         """All events since the last call, oldest first; those of earlier sittings in stretches."""
@@ -92,8 +109,10 @@ class LocalLink:
 
     def close(self) -> None:
         """Ends the mirrors and makes the log durable. To be called once the trainer has ended."""
+        self._leaving.set()
         if self._started:
             self._meters.join(timeout=2 * METER_SECONDS)
+            self._doctor.join(timeout=2 * METER_SECONDS)
         for mirror in self._mirrors:
             mirror.close()
         self._log.close()
@@ -103,10 +122,19 @@ class LocalLink:
         self._events.append(event)
         for mirror in self._mirrors:
             mirror.take(event)
-        if isinstance(event, RunStarted) and event.device_uuid:
-            self._telemetry.watch_gpu(event.device_uuid)
+        if isinstance(event, RunStarted):
+            self._begun = event
+            if event.device_uuid:
+                self._telemetry.watch_gpu(event.device_uuid)
         elif isinstance(event, Failed):
             self.failure = event
+        elif isinstance(event, ConfigChanged):
+            self._changes.append(event)
+
+    def conclude(self, state: RunState) -> None:
+        """Has the doctor look at a run that has ended, before its last events are drained."""
+        if state.is_final:
+            self._examine(state)
 
     def _train(self) -> None:
         ledger = TimeLedger("startup")
@@ -152,6 +180,22 @@ class LocalLink:
             screen = self.screen
             self._emit(self._telemetry.sample(screen.total if screen else None))
             self._watch_log()
+
+    def _make_rounds(self) -> None:
+        """Lets the doctor look at the run, beside it and beside the screen."""
+        while not self._leaving.wait(DOCTOR_SECONDS):
+            if self.known:
+                self._examine(self.known())
+
+    def _examine(self, state: RunState) -> None:
+        if state.started is None or state.started is not self._begun:
+            return  # the trainer is not up yet: what is known is of an earlier sitting, and perhaps half of that
+        from cockpit.doctor.rounds import Rounds  # once the first frame has long been drawn
+
+        with self._at_work:
+            if self._rounds is None:
+                self._rounds = Rounds(self._emit, self.profile, self.run_dir, self._changes)
+            self._rounds.look(state)
 
     def _watch_log(self) -> None:
         """Says once that the log cannot be written, and once that it can again. The file itself cannot tell."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from textual.widget import Widget
@@ -14,6 +14,7 @@ from cockpit.runs import Run, check_name
 from cockpit.saves import Save
 from cockpit.screens.modal import Box, hints, text
 from cockpit.widgets import ink
+from cockpit.widgets.rows import Piece
 from gpt.errors import RunError, UserError
 
 if TYPE_CHECKING:
@@ -38,14 +39,17 @@ class ForkScreen(Box[str]):
 
     Args:
         live: whether the present run goes on, and has to be stopped.
+        settings: lines that say what the new run has set otherwise.
     """
 
-    def __init__(self, step: int, run: str, *, live: bool) -> None:
+    def __init__(self, step: int, run: str, *, live: bool, settings: Sequence[Sequence[Piece]] = ()) -> None:
         super().__init__(f"Fork a new run from step {step:,}?", hints(("enter", "fork"), ("esc", "stay with this run")))
-        self._from, self._goes_on = run, live
+        self._from, self._goes_on, self._settings = run, live, settings
         self._complaint = Static(id="complaint")
 
     def body(self) -> Iterable[Widget]:
+        for line in self._settings:
+            yield Static(text(*line))
         yield Input(placeholder="a name for it, or nothing: one is made up", id="name", compact=True)
         yield self._complaint
 

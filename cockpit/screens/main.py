@@ -19,6 +19,7 @@ from cockpit.compositor import SpanCompositor
 from cockpit.places import PANES, WIDE, Placed, heights, places
 from cockpit.state import RunState
 from cockpit.widgets.chart import LossChart
+from cockpit.widgets.diagnosed import DiagnosisLine
 from cockpit.widgets.header import Header
 from cockpit.widgets.instruments import Instruments
 from cockpit.widgets.keybar import KeyBar
@@ -58,6 +59,7 @@ class MainScreen(Screen):
         self.time = TimeBar(id="time")
         self.sample = SamplePane(id="sample")
         self.log_pane = LogPane(id="log")
+        self.doctor = DiagnosisLine(id="doctor")
         self.notice = Notice(id="notice")
         self.keys = self.make_keys()
         self.panes: dict[str, RowsWidget] = dict(
@@ -78,6 +80,7 @@ class MainScreen(Screen):
     def compose(self) -> ComposeResult:
         yield self.header
         yield from self.panes.values()
+        yield self.doctor
         yield self.notice
         yield from self.below()
         yield self.keys
@@ -163,9 +166,10 @@ class MainScreen(Screen):
             numbers: whether the numbers may change as well, or only the sample and the log.
         """
         before, self._state = self._state, state
-        if outcome(before) != outcome(state):  # what stays on screen gets the rows it needs
+        says = outcome(before) != outcome(state)
+        if says or self.doctor.height_for(before) != self.doctor.height_for(state):  # what stays gets the rows it needs
             self.share_out()
-        parts: list[RowsWidget] = [self.sample, self.log_pane, self.notice]
+        parts: list[RowsWidget] = [self.sample, self.log_pane, self.doctor, self.notice]
         if numbers:
             parts += [self.header, self.instruments, self.time, self.keys]
             now = time.monotonic()
@@ -177,7 +181,8 @@ class MainScreen(Screen):
     def _places(self, zoomed: str | None) -> dict[str, Region]:
         width, height = self.app.size
         return places(
-            width, height, notice=self.notice.height_for(self._state, width), hidden=self.hidden,
+            width, height, notice=self.notice.height_for(self._state, width),
+            doctor=self.doctor.height_for(self._state), hidden=self.hidden,
             front="log" if self._log_in_front else "sample", zoomed=zoomed, below=self.rows_below(height),
         )  # fmt: skip
 
@@ -206,4 +211,4 @@ class MainScreen(Screen):
         return placed
 
 
-_OWN_PLACES = ("header", *PANES, "notice", "keys")
+_OWN_PLACES = ("header", *PANES, "doctor", "notice", "keys")

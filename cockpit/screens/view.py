@@ -40,7 +40,7 @@ class View(LeftOnce[Result]):
         super().__init__()
         self._compositor = SpanCompositor()
         self._top, self._bottom = _Top(title), _Keys([*keys, ("esc", "back")])
-        self.notice = Notice()
+        self.notice = Notice(answers=True)
         self.shows = RunState()
         """The state that is shown; set before the view is opened, and by `show`."""
         self.is_complete = False

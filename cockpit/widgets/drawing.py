@@ -37,6 +37,7 @@ MARKERS: dict[str, tuple[str, Style, str]] = {
     "config": ("▲", ink.WARNING, "changed"),
     "rewind": ("«", ink.WARNING, "rewound"),
     "spike": ("!", ink.WARNING, "spike"),
+    "diagnosis": ("✚", ink.WARNING, "doctor"),
 }
 """Kind of marker → glyph, style, word; a later kind hides an earlier one in the same cell."""
 _BLANK, _RAW, _LINE, _POINT, _GRID, _OUTSIDE, _LABEL, _CURSOR, _REFERENCE, _ABANDONED, _GHOST = range(11)

@@ -10,6 +10,7 @@ from cockpit.places import LOWEST, NARROWEST
 from cockpit.sanitize import clean_line
 from cockpit.state import RunState
 from cockpit.widgets import ink
+from cockpit.widgets.diagnosed import counted
 from cockpit.widgets.instruments import short_dtype
 from cockpit.widgets.rows import Piece, RowsWidget, row, width_of
 
@@ -52,6 +53,7 @@ class Header(RowsWidget):
         word: list[Piece] = [(f" {state.state.upper()} ", state_style(state.state))]
         detail = clean_line(state.detail)
         note: list[Piece] = [(f"{detail} ", ink.DIM)] if detail and not state.is_final else []
+        word = [*counted(state.checkup), *word]
         total = f" / {state.max_steps:,}" if state.max_steps is not None else ""
         digits = len(f"{state.max_steps:,}") if state.max_steps is not None else 6
         step: list[Piece] = [("  step ", ink.DIM), (f"{state.step:>{digits},}", ink.BRIGHT), (total, ink.DIM)]

@@ -15,12 +15,17 @@ _STYLES = {"info": ("▸", ink.TEXT), "warning": ("!", ink.WARNING), "error": ("
 
 
 class Notice(RowsWidget):
-    """One message; a failure and the result of a finished run stay, everything else gives way to them."""
+    """One message; a failure and the result of a finished run stay, everything else gives way to them.
+
+    Args:
+        answers: every message is seen for its while, whatever stays: in a view, where it answers a key.
+    """
 
     DEFAULT_CSS = "Notice { height: 1; }"
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, *, answers: bool = False, id: str | None = None) -> None:
         super().__init__(id=id)
+        self._answers = answers
         self._message: tuple[str, str] | None = None
 
     def say(self, text: str, level: str = "info") -> None:
@@ -43,7 +48,7 @@ class Notice(RowsWidget):
 
     def _pieces(self, state: RunState) -> list[Piece]:
         lasting = outcome(state)
-        if self._message and not (lasting and self._message[1] == "info"):
+        if self._message and (self._answers or not (lasting and self._message[1] == "info")):
             text, level = self._message
             glyph, style = _STYLES[level]
             return [(f"{glyph} ", style), (clean_line(text), style)]

@@ -110,6 +110,23 @@ def test_evaluations_checkpoints_samples_and_warnings_have_lines_of_their_own() 
     ]
 
 
+def test_what_the_doctor_finds_has_a_line_when_it_is_made_and_when_it_ends() -> None:
+    lines = shown(
+        STARTED,
+        ev.DiagnosisMade(step=0, rule="model_size", severity="critical", title="29.94M parameters, not 124M"),
+        ev.DiagnosisMade(step=100, rule="saturated", severity="warning", title="61 tokens per parameter"),
+        ev.DiagnosisMade(step=125, rule="saturated", severity="warning", title="76 tokens per parameter"),
+        ev.DiagnosisMade(step=130, rule="vocabulary", severity="note", title="65 rows\x1b[2J"),
+        ev.DiagnosisEnded(step=200, rule="saturated"),
+    )
+    assert lines[3:] == [
+        "error  doctor: 29.94M parameters, not 124M",
+        "warn   doctor: 61 tokens per parameter",
+        "note   doctor: 65 rows�[2J",
+        "note   doctor: saturated no longer stands: 76 tokens per parameter",
+    ]
+
+
 def test_a_sample_cannot_reach_the_terminal_with_escape_sequences() -> None:
     text = "\x1b]52;c;aGk=\x07\x9b31m\u202e\r"
     done = ev.SampleDone(sample=1, step=1, prompt=text, text=text, tokens=1, seconds=0.1)
@@ -229,3 +246,13 @@ def test_a_spike_has_a_line_and_an_evaluation_gives_the_noise_scale_where_it_is_
         "eval     100/2,000  train 2.0000  val 2.1000  in 1.2 s",
         "warn   step 101: its loss or gradient is not finite; its update was left out",
     ]
+
+
+def test_the_report_ends_with_what_the_doctor_still_finds() -> None:
+    found = [
+        ev.DiagnosisMade(step=1, rule=rule, severity=severity, title=f"{rule} of 4")
+        for rule, severity in (("a", "warning"), ("b", "critical"), ("c", "note"), ("d", "warning"))
+    ]
+    lines = report(STARTED, *found, ev.DiagnosisEnded(step=9, rule="d")).splitlines()
+    at = lines.index("  doctor   b of 4")
+    assert lines[at + 1] == "           a of 4" and "c of 4" not in "".join(lines)

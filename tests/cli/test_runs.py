@@ -244,6 +244,21 @@ def test_a_summary_has_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:
         assert listing.summarize(run)["state"] == "running"
 
 
+def test_the_list_of_runs_says_the_worst_that_the_doctor_found(tmp_path: Path) -> None:
+    found = [
+        ev.DiagnosisMade(step=step, rule=rule, severity=severity, title="x")
+        for step, rule, severity in ((1, "a", "note"), (2, "b", "critical"), (3, "c", "warning"))
+    ]
+    worst = {"none": [], "sound again": [*found, *(ev.DiagnosisEnded(step=4, rule=rule) for rule in "abc")]}
+    worst |= {"mended": [*found, ev.DiagnosisEnded(step=4, rule="b")], "ill": found}
+    for name, events in worst.items():
+        create(tmp_path, name).events_path.write_bytes(b"".join(map(ev.encode, events)))
+    summaries = [listing.summarize(Run(tmp_path / "runs" / name)) for name in worst]
+    assert [summary["severity"] for summary in summaries] == [None, None, "warning", "critical"]
+    lines = listing.as_table(summaries, tmp_path).splitlines()
+    assert [line.split()[-1] for line in lines] == ["doctor", "–", "–", "warning", "critical"]
+
+
 def test_the_table_of_runs_is_aligned_and_free_of_control_characters(tmp_path: Path) -> None:
     names = ["a", "longer"]
     for name in names:

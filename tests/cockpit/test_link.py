@@ -6,9 +6,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from played_runs import run_started
 
 from cockpit.link.local import LocalLink
 from cockpit.runs import Run
+from cockpit.state import RunState, reduce_all
 from gpt import events as ev
 from gpt.config import Profile
 
@@ -40,4 +42,42 @@ def test_a_log_that_cannot_be_written_is_said_once_and_so_is_its_recovery(
     said = [(event.level, event.text) for event in link.drain() if isinstance(event, ev.LogLine)]
     assert [level for level, _ in said] == ["error", "info"]
     assert "no space left" in said[0][1]
+    link.close()
+
+
+def test_the_doctor_looks_once_more_when_a_run_has_ended_and_only_at_this_sitting(tmp_path: Path) -> None:
+    folder = Run.create(tmp_path, "amber-heron", "demo")
+    settings = Profile(name="demo", expected_parameters="124M")
+    link = LocalLink(folder, settings)
+    ended = ev.StateChanged(state="finished")
+    earlier, now = run_started(), run_started(step=100)
+    link.conclude(reduce_all(RunState(), [earlier, ended]))
+    link._emit(now)
+    link.conclude(reduce_all(RunState(), [earlier, ended]))
+    link.conclude(reduce_all(RunState(), [now, ev.StateChanged(state="running")]))
+    assert link.drain() == [now]
+    link.conclude(reduce_all(RunState(), [now, ended]))
+    (made,) = link.drain()
+    assert isinstance(made, ev.DiagnosisMade) and made.title == "2.68M parameters, not 124M"
+    link.close()
+    assert [event.rule for event in folder.read_events() if isinstance(event, ev.DiagnosisMade)] == ["model_size"]
+
+
+def test_the_doctor_looks_by_himself_while_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Run.create(tmp_path, "amber-heron", "demo")
+    link = LocalLink(folder, Profile(name="demo", expected_parameters="124M"))
+    looked = threading.Event()
+    begun = run_started()
+    link._emit(begun)
+    state = reduce_all(RunState(), [begun])
+    link.known = lambda: state
+    monkeypatch.setattr("cockpit.link.local.DOCTOR_SECONDS", 0.01)
+    monkeypatch.setattr(link, "_thread", threading.Thread(target=looked.wait))
+    emit = link._emit
+    monkeypatch.setattr(
+        link, "_emit", lambda event: (emit(event), isinstance(event, ev.DiagnosisMade) and looked.set())
+    )
+    link.start()
+    assert looked.wait(30)
+    link._ended.set()
     link.close()
