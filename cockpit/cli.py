@@ -17,6 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cockpit import __version__, commands_data, commands_eval, commands_sample
 from cockpit.commands_export import export
 from cockpit.commands_plan import plan
+from cockpit.commands_report import report
 from cockpit.options import ScreenOptions
 from cockpit.sanitize import clean_line
 from gpt.errors import UserError
@@ -34,6 +35,7 @@ app = App(
     "       gpt-cockpit import CKPT.PT [--data FOLDER] [--run NAME]\n"
     "       gpt-cockpit plan PROFILE [--device CARD …] [--days N] [--json]\n"
     "       gpt-cockpit export RUN --to FORM --out PATH\n"
+    "       gpt-cockpit report RUN [--out DIR] [--json]\n"
     "       gpt-cockpit sample SOURCE [PROMPT] [--json]\n"
     "       gpt-cockpit eval SOURCE [--against SOURCE …] [--json]\n"
     "       gpt-cockpit data prepare SOURCE... --out DIR\n"
@@ -53,6 +55,7 @@ app = App(
 app.command(export)
 app.command(commands_data.app)
 app.command(plan)
+app.command(report)
 
 RunsDir = Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)]
 
@@ -255,6 +258,7 @@ def _overview() -> str:
         "  gpt-cockpit plan PROFILE       what a run will take, here or on any card",
         "  gpt-cockpit runs               what has been trained here",
         "  gpt-cockpit replay RUN         one of them again, at any speed",
+        "  gpt-cockpit report RUN         its curves, samples and diagnoses as a page",
         "  gpt-cockpit sample RUN         let it continue a prompt",
         "  gpt-cockpit eval RUN           its loss, perplexity and bits per byte; --against others",
         "  gpt-cockpit --help             all options",

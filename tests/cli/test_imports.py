@@ -29,7 +29,8 @@ def imported_by(code: str) -> set[str]:
         "cockpit.commands_export", "cockpit.export", "cockpit.card", "cockpit.curves", "cockpit.trackers",
         "cockpit.mirror",
         "gpt.agenda", "gpt.keys", "cockpit.effects", "cockpit.orders", "cockpit.pilotage", "cockpit.writeback",
-        "cockpit.locate", "cockpit.commands_sample", "cockpit.commands_eval",
+        "cockpit.locate", "cockpit.commands_sample", "cockpit.commands_eval", "cockpit.commands_report",
+        "cockpit.chronicle",
     ],
 )  # fmt: skip
 def test_a_light_module_imports_neither_torch_nor_textual(module: str) -> None:
@@ -37,8 +38,12 @@ def test_a_light_module_imports_neither_torch_nor_textual(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["cockpit.session", "cockpit.link.local", "cockpit.app", "cockpit.runs_app", "cockpit.screens.replay"]
-)
+    "module",
+    [
+        "cockpit.session", "cockpit.link.local", "cockpit.app", "cockpit.runs_app", "cockpit.screens.replay",
+        "cockpit.reporting.writing", "cockpit.reporting.stage", "cockpit.screens.report",
+    ],
+)  # fmt: skip
 def test_the_first_frame_does_not_wait_for_torch(module: str) -> None:
     assert "torch" not in imported_by(f"import {module}")
 
@@ -52,7 +57,7 @@ def test_the_engine_runs_without_the_screen(module: str) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--help"], ["--version"], [], ["runs", "--help"], ["export", "--help"], ["eval", "--help"], ["eval", "none"],
+        ["--help"], ["--version"], [], ["runs", "--help"], ["report", "--help"], ["report", "none"], ["export", "--help"], ["eval", "--help"], ["eval", "none"],
         ["no such profile"],
     ],
 )  # fmt: skip

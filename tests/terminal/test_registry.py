@@ -33,6 +33,7 @@ PRESSED_BY = {
     "overlays": "test_keys.py::test_o_puts_a_published_loss_behind_the_curve",
     "runs": "test_runs_and_logs.py::test_r_and_v_open_runs_and_log_while_training_goes_on",
     "log": "test_runs_and_logs.py::test_r_and_v_open_runs_and_log_while_training_goes_on",
+    "report": "test_keys.py::test_capital_s_writes_a_report_while_the_run_goes_on_in_views_too",
     "switch_pane": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
     "panel_chart": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
     "panel_instruments": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",
