@@ -113,13 +113,11 @@ def checkpoints(state: RunState) -> Table | None:
     if not known:
         return None
     shown = spread(known, ROWS)
-    rows = [
-        [
-            f"{each.step:,}", each.path, f"{each.size / 1e6:,.1f}", f"{each.seconds:.2f}",
-            fmt.UNKNOWN if each.stall_s is None else f"{each.stall_s:.2f}", each.reason + ", best" * (each.best and each.reason != "best"),
-        ]
-        for each in shown
-    ]  # fmt: skip
+    rows = []
+    for each in shown:
+        stall = fmt.UNKNOWN if each.stall_s is None else f"{each.stall_s:.2f}"
+        why = each.reason + ", best" * (each.best and each.reason != "best")
+        rows.append([f"{each.step:,}", each.path, f"{each.size / 1e6:,.1f}", f"{each.seconds:.2f}", stall, why])
     head = ("step", "path", "MB", "s", "stall, s", "why")
     return Table(head, rows, frozenset((0, 2, 3, 4)), _left_out(len(shown), len(known), "checkpoints"))
 

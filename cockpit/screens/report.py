@@ -71,4 +71,4 @@ class _Work(threading.Thread):
 
         subject = of_state(self._run, self._folder, self._state, self._profile, self._settings)
         written = write(subject, self._folder, self._rows)
-        return f"report: {'; '.join([clean_line(str(written.page)), *written.notes])}", "info"
+        return f"report: {'; '.join([clean_line(str(written.page)), *written.notes])}", "answer"

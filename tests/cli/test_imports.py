@@ -57,8 +57,8 @@ def test_the_engine_runs_without_the_screen(module: str) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--help"], ["--version"], [], ["runs", "--help"], ["report", "--help"], ["report", "none"], ["export", "--help"], ["eval", "--help"], ["eval", "none"],
-        ["no such profile"],
+        ["--help"], ["--version"], [], ["runs", "--help"], ["export", "--help"], ["eval", "--help"], ["eval", "none"],
+        ["report", "--help"], ["report", "none"], ["no such profile"],
     ],
 )  # fmt: skip
 def test_answers_that_train_nothing_import_nothing_heavy(arguments: list[str]) -> None:
