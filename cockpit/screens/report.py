@@ -30,7 +30,7 @@ def save_report(app: CockpitApp) -> None:
     else:
         rows = [list(strip) for strip in app.screen._compositor.render_strips()]
         work = app.memory[_KEY] = _Work(app, rows)
-        app.say("writing a report …")
+        app.say("writing a report …", "answer")
         work.start()
         timer = app.set_interval(LOOK, lambda: _look(app, work, timer))
 
