@@ -247,6 +247,12 @@ ACTIONS: tuple[Action, ...] = (
         when=always, opens="cockpit.screens.doctor:doctor", in_footer=False,
     ),
     Action(
+        "report", "S", "report",
+        "Write a report into the run's folder: curves, evaluations, time, changes, samples, diagnoses and this screen, "
+        "as one HTML page, and as Markdown with pictures.",
+        when=always, opens="cockpit.screens.report:save_report", in_footer=False, everywhere=True,
+    ),
+    Action(
         "switch_pane", "tab", "log/sample", "On a narrow screen: show the log instead of the sample, or back.",
         when=always, in_footer=False,
     ),

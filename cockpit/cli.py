@@ -20,6 +20,7 @@ from cockpit.commands_explain import explain
 from cockpit.commands_compare import compare
 from cockpit.commands_export import export
 from cockpit.commands_plan import plan
+from cockpit.commands_report import report
 from cockpit.options import ScreenOptions
 from cockpit.sanitize import clean_line
 from gpt.errors import UserError
@@ -40,6 +41,7 @@ app = App(
     "       gpt-cockpit explain RUN [--line TEXT] [--json]\n"
     "       gpt-cockpit compare RUN RUN… [--at tokens] [--json]\n"
     "       gpt-cockpit export RUN --to FORM --out PATH\n"
+    "       gpt-cockpit report RUN [--out DIR] [--json]\n"
     "       gpt-cockpit sample SOURCE [PROMPT] [--json]\n"
     "       gpt-cockpit eval SOURCE [--against SOURCE …] [--json]\n"
     "       gpt-cockpit data prepare SOURCE... --out DIR\n"
@@ -62,6 +64,7 @@ app.command(commands_data.app)
 app.command(plan)
 app.command(doctor)
 app.command(compare)
+app.command(report)
 
 RunsDir = Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)]
 
@@ -267,6 +270,7 @@ def _overview() -> str:
         "  gpt-cockpit replay RUN         one of them again, at any speed",
         "  gpt-cockpit explain RUN        what each of its numbers says; --line: a line of nanoGPT's",
         "  gpt-cockpit compare RUN RUN…   losses at equal steps, tokens, FLOPs, seconds, and why they differ",
+        "  gpt-cockpit report RUN         its curves, samples and diagnoses as a page",
         "  gpt-cockpit sample RUN         let it continue a prompt",
         "  gpt-cockpit eval RUN           its loss, perplexity and bits per byte; --against others",
         "  gpt-cockpit --help             all options",

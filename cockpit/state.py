@@ -14,6 +14,7 @@ import numpy as np
 from cockpit import checkup, meters, rangetest
 from cockpit.abandoned import Abandoned, left_behind
 from cockpit.checkup import Checkup
+from cockpit.chronicle import TOLD, Chronicle
 from cockpit.format import saving_time
 from cockpit.gallery import Gallery
 from cockpit.meters import Meters
@@ -131,6 +132,8 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     """Oldest first; the last may still be growing."""
     gallery: Gallery = msgspec.field(default_factory=Gallery)
     """Samples by prompt, thinned where the run is long."""
+    chronicle: Chronicle = msgspec.field(default_factory=Chronicle)
+    """Its sittings, evaluations, checkpoints, changes and returns, for a report."""
     timeline: Timeline = msgspec.field(default_factory=Timeline)
     """Where the time went, through time."""
     log: tuple[LogRecord, ...] = ()
@@ -189,6 +192,8 @@ def reduce(state: RunState, event: Event | Stretch) -> RunState:
     state = _with(state, first_time=state.first_time or first, last_time=event.time, pilotage=pilotage)
     if isinstance(event, _ABOUT_SAMPLES):
         state = _with(state, gallery=state.gallery.take(event))
+    if isinstance(event, TOLD):
+        state = _with(state, chronicle=state.chronicle.take(event))
     return step(state, event) if step else state
 
 

@@ -11,7 +11,9 @@ from cockpit.widgets import ink
 from cockpit.widgets.panes import wrap
 from cockpit.widgets.rows import Piece, RowsWidget, row
 
-_STYLES = {"info": ("▸", ink.TEXT), "warning": ("!", ink.WARNING), "error": ("×", ink.CRITICAL)}
+_STYLES = {
+    "info": ("▸", ink.TEXT), "answer": ("▸", ink.TEXT), "warning": ("!", ink.WARNING), "error": ("×", ink.CRITICAL),
+}  # fmt: skip
 
 
 class Notice(RowsWidget):
@@ -29,7 +31,8 @@ class Notice(RowsWidget):
         self._message: tuple[str, str] | None = None
 
     def say(self, text: str, level: str = "info") -> None:
-        """Shows a message until the next one. `level` is `info`, `warning` or `error`."""
+        """Shows a message until the next one. `level` is `info`, `warning`, `error`, or `answer`: what somebody
+        has just asked for, which is shown in front of what the run came to as well."""
         self._message = (text, level)
 
     def clear(self) -> None:

@@ -32,7 +32,8 @@ def imported_by(code: str) -> set[str]:
         "cockpit.explaining.numbers", "cockpit.explaining.line", "cockpit.commands_explain", "cockpit.references",
         "cockpit.doctor.examination", "cockpit.doctor.gathering", "cockpit.commands_doctor", "cockpit.nanogpt_log",
         "cockpit.commands_compare", "cockpit.comparing.reading", "cockpit.comparing.report", "cockpit.references",
-        "cockpit.locate", "cockpit.commands_sample", "cockpit.commands_eval",
+        "cockpit.locate", "cockpit.commands_sample", "cockpit.commands_eval", "cockpit.commands_report",
+        "cockpit.chronicle",
     ],
 )  # fmt: skip
 def test_a_light_module_imports_neither_torch_nor_textual(module: str) -> None:
@@ -40,8 +41,12 @@ def test_a_light_module_imports_neither_torch_nor_textual(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["cockpit.session", "cockpit.link.local", "cockpit.app", "cockpit.runs_app", "cockpit.screens.replay"]
-)
+    "module",
+    [
+        "cockpit.session", "cockpit.link.local", "cockpit.app", "cockpit.runs_app", "cockpit.screens.replay",
+        "cockpit.reporting.writing", "cockpit.reporting.stage", "cockpit.screens.report",
+    ],
+)  # fmt: skip
 def test_the_first_frame_does_not_wait_for_torch(module: str) -> None:
     assert "torch" not in imported_by(f"import {module}")
 
@@ -56,7 +61,7 @@ def test_the_engine_runs_without_the_screen(module: str) -> None:
     "arguments",
     [
         ["--help"], ["--version"], [], ["runs", "--help"], ["export", "--help"], ["eval", "--help"], ["eval", "none"],
-        ["compare", "--help"], ["no such profile"],
+        ["compare", "--help"], ["report", "--help"], ["report", "none"], ["no such profile"],
     ],
 )  # fmt: skip
 def test_answers_that_train_nothing_import_nothing_heavy(arguments: list[str]) -> None:

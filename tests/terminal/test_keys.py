@@ -308,3 +308,26 @@ def test_the_screen_stays_at_the_end_and_says_what_was_reached(start: Start) -> 
     cockpit.press("q")
     assert cockpit.wait_exit() == 0
     assert cockpit.modes_restored()
+
+
+def test_capital_s_writes_a_report_while_the_run_goes_on_in_views_too(start: Start) -> None:
+    cockpit = start()
+    cockpit.wait_event(ev.StepDone, step=20)
+    cockpit.wait_for("RUNNING")
+    cockpit.press("S")
+    cockpit.wait_until(lambda: len(reports(cockpit)) == 1, "a report")
+    cockpit.wait_for("report.html")
+    cockpit.press("g")
+    cockpit.wait_for("esc back")
+    cockpit.press("S")
+    cockpit.wait_until(lambda: len(reports(cockpit)) == 2, "another report")
+    for folder in reports(cockpit):
+        page = (folder / "report.html").read_text()
+        assert page.endswith("</html>\n") and "loss, nats/token" in page
+        assert "RUNNING" in (folder / "screen.svg").read_text()
+    step = max(event.step for event in cockpit.events() if isinstance(event, ev.StepDone))
+    cockpit.wait_event(ev.StepDone, step=step + 5)
+
+
+def reports(cockpit: Cockpit) -> list[Path]:
+    return sorted(cockpit.run_dir.glob("report-*"))

@@ -92,6 +92,8 @@ def test_a_replay_moves_in_time_without_torch(start: Start, desk: Path) -> None:
     cockpit.wait_for("step 12 / 40")
     cockpit.press(".")
     cockpit.wait_for("step 13 / 40")
+    cockpit.press("S")
+    cockpit.wait_for("report-00000013/report.html")
     cockpit.press("v")
     cockpit.wait_for("level", "all but steps")
     cockpit.press("/all steps\r")
