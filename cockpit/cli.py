@@ -15,9 +15,9 @@ from typing import Annotated, Literal, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from cockpit import __version__, commands_data, commands_eval, commands_sample
+from cockpit.commands_compare import compare
 from cockpit.commands_doctor import doctor
 from cockpit.commands_explain import explain
-from cockpit.commands_compare import compare
 from cockpit.commands_export import export
 from cockpit.commands_plan import plan
 from cockpit.commands_report import report

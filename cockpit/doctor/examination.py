@@ -4,7 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cockpit.doctor import batch, clock, dropout, evaluations, first_loss, gradients, habits, memory, overfitting, peak, rates, resuming, saturation, saving, schedule, size, speed, stability, throttling, vocabulary
+from cockpit.doctor import (
+    batch,
+    clock,
+    dropout,
+    evaluations,
+    first_loss,
+    gradients,
+    habits,
+    memory,
+    overfitting,
+    peak,
+    rates,
+    resuming,
+    saturation,
+    saving,
+    schedule,
+    size,
+    speed,
+    stability,
+    throttling,
+    vocabulary,
+)
 from cockpit.doctor.diagnosis import SEVERITIES, Diagnosis, Rule
 from cockpit.doctor.evidence import Evidence
 from gpt.errors import ProfileError
