@@ -17,6 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cockpit import __version__, commands_data, commands_eval, commands_sample
 from cockpit.commands_export import export
 from cockpit.commands_plan import plan
+from cockpit.commands_serve import serve
 from cockpit.options import ScreenOptions
 from cockpit.sanitize import clean_line
 from gpt.errors import UserError
@@ -27,6 +28,7 @@ app = App(
     help="Trains a small GPT on this machine and puts its pilot in front of it.",
     usage="Usage: gpt-cockpit PROFILE [--data SOURCE] [OPTIONS]\n"
     "       gpt-cockpit PROFILE --fork RUN[@STEP] [--run NAME]\n"
+    "       gpt-cockpit serve PROFILE [--port N] [OPTIONS]\n"
     "       gpt-cockpit runs [--screen] [--json]\n"
     "       gpt-cockpit replay RUN [--speed N] [--end]\n"
     "       gpt-cockpit keys\n"
@@ -53,6 +55,7 @@ app = App(
 app.command(export)
 app.command(commands_data.app)
 app.command(plan)
+app.command(serve)
 
 RunsDir = Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)]
 
@@ -253,6 +256,7 @@ def _overview() -> str:
         "  gpt-cockpit PROFILE --set train.max_steps=100",
         "  gpt-cockpit PROFILE --data TEXT|NAME   on other text: files, folders, a set of `data list`",
         "  gpt-cockpit plan PROFILE       what a run will take, here or on any card",
+        "  gpt-cockpit serve PROFILE      the same screen in a browser of this machine",
         "  gpt-cockpit runs               what has been trained here",
         "  gpt-cockpit replay RUN         one of them again, at any speed",
         "  gpt-cockpit sample RUN         let it continue a prompt",

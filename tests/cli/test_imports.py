@@ -30,6 +30,7 @@ def imported_by(code: str) -> set[str]:
         "cockpit.mirror",
         "gpt.agenda", "gpt.keys", "cockpit.effects", "cockpit.orders", "cockpit.pilotage", "cockpit.writeback",
         "cockpit.locate", "cockpit.commands_sample", "cockpit.commands_eval",
+        "cockpit.commands_serve", "cockpit.web.door", "cockpit.web.page", "cockpit.web.program",
     ],
 )  # fmt: skip
 def test_a_light_module_imports_neither_torch_nor_textual(module: str) -> None:
