@@ -4,6 +4,7 @@
 
 Every screen of `shots.py` at three sizes. The screen is the program's own; only the events come from the log instead of
 a trainer. The other runs of the same folder are what the lists and overlays show.
+With a checkout beside another that is installed, PYTHONPATH says which one is meant.
 """
 
 from __future__ import annotations
@@ -100,7 +101,12 @@ def up_to(moment: Moment, events: list[ev.Event]) -> list[ev.Event]:
 def folder_at(run_dir: Path, events: list[ev.Event]) -> Iterator[Run]:
     """The run's folder as it was after those events, the other runs beside it; in a temporary place."""
     ended = any(isinstance(event, ev.Finished) for event in events)
-    saved = {event.path for event in events if isinstance(event, ev.CheckpointSaved)}
+    saved: dict[str, ev.CheckpointSaved] = {}
+    for event in events:
+        if isinstance(event, ev.CheckpointSaved):
+            saved[Path(event.path).name] = event
+        elif isinstance(event, ev.Resumed):  # what was saved after that step is aside, or gone
+            saved = {name: save for name, save in saved.items() if save.step <= event.step}
     with tempfile.TemporaryDirectory(prefix="gpt-cockpit-") as place, contextlib.ExitStack() as stack:
         runs = Path(place) / "runs"
         run = Run(runs / run_dir.name)
@@ -114,8 +120,10 @@ def folder_at(run_dir: Path, events: list[ev.Event]) -> Iterator[Run]:
         run.events_path.write_bytes(b"".join(lines[: len(events)]))
         os.utime(run.events_path, (events[-1].time, events[-1].time))
         for checkpoint in (run_dir / "checkpoints").iterdir():
-            if checkpoint.name == "abandoned" or f"checkpoints/{checkpoint.name}" in saved:
+            if checkpoint.name in saved or checkpoint.name == "abandoned":
                 (run.path / "checkpoints" / checkpoint.name).symlink_to(checkpoint.resolve())
+        if there := [name for name in saved if (run.path / "checkpoints" / name).exists()]:
+            (run.path / "checkpoints" / "latest").symlink_to(there[-1])
         if not ended:
             stack.enter_context(run.lock())
         yield run
@@ -146,8 +154,6 @@ async def picture(shot: Shot, events: list[ev.Event], run: Run, size: tuple[int,
     async with app.run_test(size=size) as pilot:
         app.frame(force=True)
         await pilot.pause()
-        if shot.moment == "replay":
-            await settled(app, pilot)
         for key in shot.keys:
             if key == "settle":
                 await settled(app, pilot)

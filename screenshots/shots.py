@@ -52,7 +52,7 @@ SHOTS = (
     Shot("time", ("T",)),
     Shot("runs", ("R", "settle")),
     Shot("log", ("v", "settle")),
-    Shot("replay", ("space", "home", *["shift+right"] * 5), moment="replay"),
+    Shot("replay", ("space", "settle", "home", *["shift+right"] * 5), moment="replay"),
     Shot("jump", ("j",)),
     Shot("palette", ("ctrl+p", *typed("sa"))),
     Shot("reload", ("r",)),
