@@ -178,6 +178,8 @@ class CockpitApp(App[QuitChoice]):
         if self._leave_with:
             self.exit(self._leave_with)
             return
+        # A terminal that comes back, or another one in its place, has nothing of what was drawn before.
+        self.app_resume_signal.subscribe(self, lambda _: self._paint_anew())
         self.frame(force=True)
         self.call_after_refresh(self._begin)
 

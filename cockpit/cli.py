@@ -21,6 +21,7 @@ from cockpit.commands_explain import explain
 from cockpit.commands_export import export
 from cockpit.commands_plan import plan
 from cockpit.commands_report import report
+from cockpit.commands_serve import serve
 from cockpit.options import ScreenOptions
 from cockpit.sanitize import clean_line
 from gpt.errors import UserError
@@ -31,6 +32,7 @@ app = App(
     help="Trains a small GPT on this machine and puts its pilot in front of it.",
     usage="Usage: gpt-cockpit PROFILE [--data SOURCE] [OPTIONS]\n"
     "       gpt-cockpit PROFILE --fork RUN[@STEP] [--run NAME]\n"
+    "       gpt-cockpit serve PROFILE [--port N] [OPTIONS]\n"
     "       gpt-cockpit runs [--screen] [--json]\n"
     "       gpt-cockpit replay RUN [--speed N] [--end]\n"
     "       gpt-cockpit keys\n"
@@ -65,6 +67,7 @@ app.command(plan)
 app.command(doctor)
 app.command(compare)
 app.command(report)
+app.command(serve)
 
 RunsDir = Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)]
 
@@ -266,6 +269,7 @@ def _overview() -> str:
         "  gpt-cockpit PROFILE --data TEXT|NAME   on other text: files, folders, a set of `data list`",
         "  gpt-cockpit plan PROFILE       what a run will take, here or on any card",
         "  gpt-cockpit doctor PROFILE|RUN what is wrong with it, and what to do",
+        "  gpt-cockpit serve PROFILE      the same screen in a browser of this machine",
         "  gpt-cockpit runs               what has been trained here",
         "  gpt-cockpit replay RUN         one of them again, at any speed",
         "  gpt-cockpit explain RUN        what each of its numbers says; --line: a line of nanoGPT's",

@@ -177,7 +177,8 @@ def _name(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
         return f"Apple {platform.processor() or 'GPU'} (MPS)"
-    return f"{_cpu_name()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{_cpu_name()}, {threads} thread{'s' * (threads != 1)}"
 
 
 def _cpu_name() -> str:

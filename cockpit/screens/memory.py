@@ -208,9 +208,7 @@ def advice(state: RunState, found: Holdings, width: int) -> list[Strip]:
             (f" would fit; it is {now}", ink.DIM),
         ]
         lines.append(row(width, pieces))
-    how: list[Piece] = [
-        ("to take one: stop the run, then start it again with --resume and what stands here", ink.FAINT)
-    ]
+    how: list[Piece] = [("to take one: stop the run, then --resume it with what stands here", ink.FAINT)]
     return [*lines, *(row(width, [(" ", ink.TEXT), *line]) for line in wrap(how, width - 2))]
 
 

@@ -112,14 +112,15 @@ class ReplayKeys(KeyBar):
 
     def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
         left: list[Piece] = []
+        leave: list[Piece] = [(" q ", ink.BRIGHT), ("leave ", ink.DIM)]
         for key, what in (
             ("space", "play"), ("← →", "1 %"), (", .", "step"), ("e", "evaluation"), ("- +", "speed"), (":", "to step"),
-            ("home end", ""), ("v", "log"), ("R", "runs"), ("?", "help"), ("q", "leave"),
+            ("home end", ""), ("v", "log"), ("R", "runs"), ("?", "help"),
         ):  # fmt: skip
             piece: list[Piece] = [(f" {key} ", ink.BRIGHT), (f"{what} " if what else "", ink.DIM)]
-            if width_of([*left, *piece]) <= width or key == "q":
+            if width_of([*left, *piece, *leave]) <= width:
                 left += piece
-        return [row(width, left, [])]
+        return [row(width, [*left, *leave], [])]
 
 
 def _cell(clock: float, whole: float, cells: int) -> int:

@@ -34,6 +34,7 @@ def imported_by(code: str) -> set[str]:
         "cockpit.commands_compare", "cockpit.comparing.reading", "cockpit.comparing.report", "cockpit.references",
         "cockpit.locate", "cockpit.commands_sample", "cockpit.commands_eval", "cockpit.commands_report",
         "cockpit.chronicle",
+        "cockpit.commands_serve", "cockpit.web.door", "cockpit.web.page", "cockpit.web.program",
     ],
 )  # fmt: skip
 def test_a_light_module_imports_neither_torch_nor_textual(module: str) -> None:

@@ -119,8 +119,10 @@ def test_a_stop_and_continue_bring_the_screen_back(start: Start) -> None:
     cockpit.wait_until(lambda: b"\x1b[?1049l" in cockpit.raw, "the alternate screen is left")
     cockpit.wait_until(cockpit.modes_restored, "the shell's modes")
     entered = cockpit.raw.count(b"\x1b[?1049h")
+    cockpit.screen.reset()  # what was drawn before is gone from a terminal
     cockpit.process.send_signal(signal.SIGCONT)
     cockpit.wait_until(lambda: cockpit.raw.count(b"\x1b[?1049h") > entered, "the alternate screen is back")
+    cockpit.wait_for("loss", "ms/iter", "perplexity", "goodput", "sample")
     cockpit.press(" ")
     cockpit.wait_for("PAUSED")
     cockpit.press(" q")
