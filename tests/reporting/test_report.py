@@ -68,7 +68,7 @@ class Tags(HTMLParser):
 def test_a_report_has_its_parts_in_order_and_leaves_out_what_there_is_none_of() -> None:
     titles = [section.title for section in report(finished_story()).sections]
     assert titles == [
-        "In short", "Curves", "Evaluations", "Where the time went", "What was changed while it ran",
+        "In short", "Diagnoses", "Curves", "Evaluations", "Where the time went", "What was changed while it ran",
         "Samples through the run", "Settings that differ from the defaults", "Model and data", "Checkpoints",
         "Sittings", "Origin", "Profile",
     ]  # fmt: skip

@@ -241,11 +241,9 @@ def test_x_and_a_letter_explain_a_number(cockpit: Cockpit) -> None:
 
 def test_ctrl_p_opens_the_palette_and_runs_an_action(cockpit: Cockpit) -> None:
     cockpit.press("\x10")
-    cockpit.wait_for("pause  (space)")
+    cockpit.wait_for("all panes  (0)")
     cockpit.press("evaluate")
-    cockpit.wait_for(
-        "pause  (space)", gone=True
-    )  # enter takes what stands first in the list, so it has to be the new one
+    cockpit.wait_for("all panes  (0)", gone=True)
     cockpit.wait_for("evaluate  (e)")
     cockpit.press("\r")
     cockpit.wait_event(ev.EvalDone)

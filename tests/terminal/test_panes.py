@@ -106,11 +106,11 @@ def test_readonly_refuses_every_key_that_steers_and_leaves_the_run_to_itself(sta
 def test_other_keys_from_a_file_work_and_a_conflict_is_refused(start: Start, desk: Path) -> None:
     folder = desk / "config" / "gpt-cockpit"
     folder.mkdir(parents=True)
-    (folder / "keys.toml").write_text('pause = "p"\n')
+    (folder / "keys.toml").write_text('pause = "Z"\n')
     env = {"XDG_CONFIG_HOME": str(desk / "config")}
     cockpit = start(env=env)
-    cockpit.wait_for("RUNNING", "p pause")
-    cockpit.press(" p")
+    cockpit.wait_for("RUNNING", "Z pause")
+    cockpit.press(" Z")
     cockpit.wait_for("PAUSED")
     (folder / "keys.toml").write_text('pause = "e"\n')
     refused = start(env=env)
