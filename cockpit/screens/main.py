@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.layout import Layout
 from textual.screen import Screen
 from textual.widget import Widget
@@ -178,31 +178,44 @@ class MainScreen(Screen):
                 parts.append(self.chart)
         return any([part.show(state) for part in parts])
 
-    def _places(self, zoomed: str | None) -> dict[str, Region]:
-        width, height = self.app.size
+    def _places(self, zoomed: str | None, size: Size) -> dict[str, Region]:
+        width, height = size
         return places(
             width, height, notice=self.notice.height_for(self._state, width),
             doctor=self.doctor.height_for(self._state), hidden=self.hidden,
             front="log" if self._log_in_front else "sample", zoomed=zoomed, below=self.rows_below(height),
         )  # fmt: skip
 
-    def share_out(self) -> None:
-        """Gives every part its place, for the size of the terminal and for what the notice has to say."""
-        placed = self._places(self.zoomed)
+    def _refresh_layout(self, size: Size | None = None, scroll: bool = False) -> None:
+        # Textual lays a screen out anew, without a word to it, when the terminal changes while something is in front.
+        if self._place(size or self.app.size):
+            self._clear_arrangement_cache()
+        super()._refresh_layout(size, scroll)
+
+    def _place(self, size: Size) -> bool:
+        """Gives every part its place on a terminal of this size; True where any has moved."""
+        placed = self._places(self.zoomed, size)
         panes = {"sample", "log"} - self.hidden
         tabbed = len(panes) == 2 and len(panes & set(placed)) == 1 and self.zoomed is None
         self.sample.tabbed = self.log_pane.tabbed = tabbed
-        if placed != self._placed.places:
-            self._placed.places = placed
-            for part in self.children:
-                part.display = (part.id or "") in placed or (part.id not in _OWN_PLACES and "below" in placed)
+        moved = placed != self._placed.places
+        self._placed.places = placed
+        for part in self.children:
+            shown = (part.id or "") in placed or (part.id not in _OWN_PLACES and "below" in placed)
+            if part.display != shown:
+                part.display = shown
+        return moved
+
+    def share_out(self) -> None:
+        """Gives every part its place, for the size of the terminal and for what the notice has to say."""
+        if self._place(self.app.size):
             self.refresh(layout=True)
         for part in (self.sample, self.log_pane):
             part.redraw()
 
     def places_of_panes(self) -> dict[str, Region]:
         """Where each pane stands while none fills the screen; two of which one hides the other share its place."""
-        placed = {name: region for name, region in self._places(None).items() if name in PANES}
+        placed = {name: region for name, region in self._places(None, self.app.size).items() if name in PANES}
         shown = [name for name in ("sample", "log") if name in placed]
         if len(shown) == 1 and not self.hidden & {"sample", "log"}:
             room = placed[shown[0]]

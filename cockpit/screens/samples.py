@@ -147,9 +147,9 @@ class Wall(RowsWidget):
             self._prompt = prompts[max(0, min(len(prompts) - 1, at + down))] if prompts else None
             self._number, self._top = None, 0
         else:
-            shots = self._shots()
+            shots = self._shots()  # none, in a run that has not sampled
             at = next((i for i, s in enumerate(shots) if s.number == self._number), len(shots) - 1) + across
-            self._number = None if at >= len(shots) - 1 else shots[max(0, at)].number
+            self._number = None if not shots or at >= len(shots) - 1 else shots[max(0, at)].number
         self.redraw()
 
     def scroll(self, pages: int) -> None:
