@@ -5,7 +5,8 @@ Sampled, so that a set of any size takes about a second; nothing here raises, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import codecs
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,17 +42,51 @@ _KEY = 4
 """Tokens that are compared first; the whole stretch where those are the same."""
 
 
-def look(profile: Profile) -> DataFacts | None:
-    """The facts of a profile's data; None where it is not on this machine (yet), or comes from elsewhere."""
+Breathe = Callable[[], object]
+"""Called between two pieces of work."""
+
+
+def look(profile: Profile, breathe: Breathe | None = None) -> DataFacts | None:
+    """The facts of a profile's data; None where it is not on this machine (yet), or comes from elsewhere.
+
+    Args:
+        breathe: where this is done beside a run that goes on. Whether a run would refuse the data is not asked then:
+            one has taken it.
+    """
     with suppress(OSError, DataError, ValueError):
         if profile.data.dir is not None:
-            return _folder(Path(profile.data.dir).expanduser(), profile)
+            return _folder(Path(profile.data.dir).expanduser(), profile, breathe)
         if profile.data.input is not None:
-            return _text(profile)
+            return _text(profile, breathe)
     return None
 
 
-def _folder(folder: Path, profile: Profile) -> DataFacts | None:
+class Remembered:
+    """The facts of the data that was looked at last: once for as long as its files stay what they are."""
+
+    def __init__(self) -> None:
+        self._known: tuple[object, DataFacts | None] | None = None
+
+    def look(self, profile: Profile, breathe: Breathe) -> DataFacts | None:
+        """As the function of that name does beside a run."""
+        now = _stamp(profile)
+        if self._known is None or self._known[0] != now:
+            self._known = now, look(profile, breathe)
+        return self._known[1]
+
+
+def _stamp(profile: Profile) -> object:
+    """Another where the facts may be other ones."""
+    files: list[Path] = []
+    with suppress(OSError, DataError, ValueError):
+        folder = profile.data.dir
+        files = sorted(Path(folder).expanduser().iterdir()) if folder is not None else source_files(profile.data)
+        found = [(path, path.stat().st_mtime_ns, path.stat().st_size) for path in files]
+        return repr(profile.data), profile.model.vocab_size, found
+    return repr(profile.data), profile.model.vocab_size, None
+
+
+def _folder(folder: Path, profile: Profile, breathe: Breathe | None) -> DataFacts | None:
     if not folder.is_dir():
         return None
     described = read_dataset_file(folder)
@@ -59,7 +94,7 @@ def _folder(folder: Path, profile: Profile) -> DataFacts | None:
     if not all(path.is_file() for paths in splits for path in paths):
         return None
     train, val = (Tokens.open(paths, vocab_size=_ANY_ID, in_memory=0) for paths in splits)
-    share, looked = shared_share(train, val)
+    share, looked = shared_share(train, val, breathe or _on)
     first = [tokens.first(SCANNED) for tokens in (train, val)]
     name, vocabulary = _tokenizer(folder, profile)
     same: tuple[str, ...] = ()
@@ -70,8 +105,8 @@ def _folder(folder: Path, profile: Profile) -> DataFacts | None:
     return DataFacts(
         tokenizer=name, tokenizer_vocab=vocabulary, train_tokens=len(train),
         largest_id=max(int(part.max()) for part in first if len(part)),
-        ids_looked_at=sum(map(len, first)), complaint=_complaint(profile), same_files=same, windows=looked,
-        shared=share, window=WINDOW,
+        ids_looked_at=sum(map(len, first)), complaint=None if breathe else _complaint(profile), same_files=same,
+        windows=looked, shared=share, window=WINDOW,
     )  # fmt: skip
 
 
@@ -88,24 +123,43 @@ def _tokenizer(folder: Path, profile: Profile) -> tuple[str | None, int | None]:
     return name, None if name == "char" else load_tokenizer(name).vocab_size
 
 
-def _text(profile: Profile) -> DataFacts | None:
+def _text(profile: Profile, breathe: Breathe | None) -> DataFacts | None:
     """Of a text that is tokenized on the fly: its bytes stand for tokens."""
     files = source_files(profile.data)
     if not files or sum(path.stat().st_size for path in files) > TEXT_BYTES:
         return None
     text = b"\n".join(path.read_bytes() for path in files)
     end = len(text) - int(len(text) * profile.data.val_fraction)
-    train, val = (np.frombuffer(part, np.uint8) for part in (text[:end], text[end:]))
-    share, looked = shared_share(train, val)
+    tokens = np.frombuffer(text, np.uint8)
+    train, val = tokens[:end], tokens[end:]
+    share, looked = shared_share(train, val, breathe or _on)
     vocabulary, count = None, end
     if profile.data.tokenizer == "char":
-        decoded = text.decode("utf-8", "replace")
-        vocabulary, count = len(set(decoded)), len(decoded) - int(len(decoded) * profile.data.val_fraction)
+        vocabulary, length = _characters(text, breathe or _on)
+        count = length - int(length * profile.data.val_fraction)
     return DataFacts(
-        tokenizer=profile.data.tokenizer or "byte", tokenizer_vocab=vocabulary, complaint=_complaint(profile),
+        tokenizer=profile.data.tokenizer or "byte", tokenizer_vocab=vocabulary,
+        complaint=None if breathe else _complaint(profile),
         train_tokens=count if profile.data.tokenizer in (None, "byte", "char") else None,
         windows=looked, shared=share, window=WINDOW,
     )  # fmt: skip
+
+
+def _on() -> None:
+    """Nobody waits: goes on at once."""
+
+
+def _characters(text: bytes, breathe: Breathe) -> tuple[int, int]:
+    """(different ones, all) of a text."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    letters: set[str] = set()
+    count = 0
+    for at in range(0, len(text), _PIECE):
+        piece = decoder.decode(text[at : at + _PIECE], final=at + _PIECE >= len(text))
+        letters.update(piece)
+        count += len(piece)
+        breathe()
+    return len(letters), count
 
 
 def _complaint(profile: Profile) -> str | None:
@@ -116,23 +170,27 @@ def _complaint(profile: Profile) -> str | None:
     return None
 
 
-def shared_share(train: Tokens | np.ndarray, val: Tokens | np.ndarray) -> tuple[float, int]:
+def shared_share(
+    train: Tokens | np.ndarray, val: Tokens | np.ndarray, breathe: Breathe = _on
+) -> tuple[float, int]:  # fmt: skip
     """(share of validation that stands in training too, 0…1; stretches that were looked for).
 
     Stretches of validation are looked for in training, of which only a part is scanned where it is large. And the other
     way round: a small validation split is seen whole, and few of training's stretches stand in it even where all of it
     is a copy, so those are counted against the number that would be.
     """
-    found, looked = _found(train, val, WINDOWS)
+    found, looked = _found(train, val, WINDOWS, breathe)
     share = found / looked if looked else 0.0
-    back, looked_back = _found(val, train, MANY_WINDOWS)
+    back, looked_back = _found(val, train, MANY_WINDOWS, breathe)
     if back >= LEAST_FOUND:
         scanned = min(len(val), 3 * SCANNED)
         share = max(share, min(1.0, back / looked_back * len(train) / scanned))
     return share, looked
 
 
-def _found(where: Tokens | np.ndarray, what: Tokens | np.ndarray, windows: int) -> tuple[int, int]:
+def _found(
+    where: Tokens | np.ndarray, what: Tokens | np.ndarray, windows: int, breathe: Breathe
+) -> tuple[int, int]:  # fmt: skip
     """(stretches of `what` found in `where`, stretches looked for)."""
     if min(len(where), len(what)) < WINDOW:
         return 0, 0
@@ -153,6 +211,7 @@ def _found(where: Tokens | np.ndarray, what: Tokens | np.ndarray, windows: int) 
             same = np.flatnonzero(keys == here[at])
             stretch = block[at : at + WINDOW]
             found |= {int(row) for row in same if row not in found and np.array_equal(wanted[row], stretch)}
+        breathe()
     return len(found), len(wanted)
 
 

@@ -142,16 +142,6 @@ class Evidence:
         return self.profile.model.dropout if self.profile else None
 
 
-def of_run(profile: Profile | None, state: RunState, source: str = "", host: Host = Host()) -> Evidence:
-    """What is known of a run that has a folder.
-
-    Args:
-        profile: the settings in force, what changed while it went on included.
-        source: the text of its profile, comments kept.
-    """
-    return Evidence(profile, state, source=source, host=host)
-
-
 def tail(series: Series, share: float = 0.25, least: int = 3) -> tuple[np.ndarray, np.ndarray]:
     """(x, y) of the newest share of a curve's finite points, at least so many where there are; float64."""
     finite = np.isfinite(series.y)

@@ -12,12 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cockpit.doctor import host
+from cockpit.doctor import gathering
+from cockpit.doctor.breath import Breath
+from cockpit.doctor.dataset import Remembered
 from cockpit.doctor.diagnosis import SEVERITIES, Diagnosis, Rule
-from cockpit.doctor.evidence import Evidence, of_run
+from cockpit.doctor.evidence import DataFacts, Evidence
 from cockpit.doctor.examination import RULES, examine
 from cockpit.doctor.standing import Standing
 from cockpit.pilotage import from_toml
+from cockpit.runs import Run
 from cockpit.sanitize import clean_line
 from cockpit.state import RunState
 from gpt.config import Profile, replace
@@ -31,10 +34,8 @@ SHARE = 1 / 500
 """Of one core's time that looking may take; where steps are quick, it looks less often."""
 LEAST_GAP = 1.0
 """Seconds between two examinations at least."""
-BREATH = 0.001
-BREATHS = 4
-"""Between two rules whoever draws or trains may have the interpreter: so many seconds at least, and so many times as
-long as the rule took. A frame then waits for one rule, and for a fifth of its own time."""
+
+_DATA = Remembered()
 
 
 class Occasion(NamedTuple):
@@ -44,6 +45,8 @@ class Occasion(NamedTuple):
     evaluated: int
     """Step of the newest evaluation."""
     resumed: int
+    knows_data: bool
+    """Whether the data has been looked at."""
     is_final: bool
 
 
@@ -71,7 +74,7 @@ class Rounds:
         wall: Callable[[], float] = time.monotonic,
         cpu: Callable[[], float] = time.thread_time,
     ) -> None:
-        self._emit, self._run_dir, self._rules = emit, run_dir, rules
+        self._emit, self._run, self._rules = emit, Run(run_dir), rules
         self._profile = profile
         self._wall, self._cpu = wall, cpu
         self._changes = changes
@@ -82,6 +85,9 @@ class Rounds:
         self._last: Occasion | None = None
         self._step, self._at, self._cost = 0, 0.0, 0.0
         self._broken: set[str] = set()
+        self._data: DataFacts | None = None
+        self.reading: threading.Thread | None = None
+        """Looks at the data, once, beside all else; None before the first examination."""
 
     def look(self, state: RunState) -> bool:
         """Examines a state if there is reason to; True where it did."""
@@ -103,7 +109,8 @@ class Rounds:
 
     def _occasion(self, state: RunState) -> Occasion:
         return Occasion(
-            id(state.started), state.evaluation.step if state.evaluation else -1, id(state.resumed), state.is_final,
+            id(state.started), state.evaluation.step if state.evaluation else -1, id(state.resumed),
+            self._data is not None, state.is_final,
         )  # fmt: skip
 
     def _examine(self, state: RunState) -> None:
@@ -112,8 +119,8 @@ class Rounds:
         if self._standing is None or state.resumed is not self._resumed:
             self._resumed = state.resumed
             self._standing = Standing(state.checkup.findings)
-        evidence = of_run(self._profile, state, self._source, host.read_host(self._run_dir))
         began = self._cpu()
+        evidence = gathering.beside(self._run, self._profile, state, self._source, self._data)
         found, broken = look(evidence, [rule for rule in self._rules if rule.id not in self._broken])
         self._cost = self._cpu() - began
         self._at = self._wall()
@@ -124,6 +131,16 @@ class Rounds:
         sure = not evidence.began or state.is_final  # with nothing measured in it, or nothing more to come
         for event in self._standing.examined(found, state.step, sure=sure, silenced=silenced):
             self._emit(event)
+        if self.reading is None:
+            self.reading = threading.Thread(target=self._read_data, name="doctor reading", daemon=True)
+            self.reading.start()
+
+    def _read_data(self) -> None:
+        try:
+            self._data = _DATA.look(self._profile, Breath())
+        except Exception as error:  # as of a rule
+            text = clean_line(f"{type(error).__name__}: {error}")[:200]
+            self._emit(LogLine(level="warning", text=f"doctor: the data could not be looked at: {text}"))
 
     def _take_changes(self) -> None:
         while self._changes:  # one reader, so what is there stays there
@@ -145,13 +162,18 @@ class Opinion(NamedTuple):
 
 
 class Consultation:
-    """Examines on a thread of its own for whoever draws: ask, go on, and look at `opinion` later."""
+    """Examines on a thread of its own for whoever draws: ask, go on, and look at `opinion` later.
+
+    The first time there are two: one at once, and another when the data has been looked at.
+    """
 
     def __init__(self, run_dir: Path) -> None:
         self.opinion: Opinion | None = None
         """The newest."""
-        self._run_dir = run_dir
+        self._run = Run(run_dir)
         self._source = read_source(run_dir)
+        self._data: DataFacts | None = None
+        self._has_read = False
         self._thread: threading.Thread | None = None
 
     @property
@@ -167,21 +189,30 @@ class Consultation:
         self._thread.start()
 
     def _answer(self, profile: Profile, state: RunState) -> None:
-        evidence = of_run(profile, state, self._source, host.read_host(self._run_dir))
-        self.opinion = Opinion(evidence, *look(evidence))
+        self.opinion = self._examined(profile, state)
+        if self._has_read:
+            return
+        self._has_read = True
+        self._data = _DATA.look(profile, Breath())
+        if self._data is not None:
+            self.opinion = self._examined(profile, state)
+
+    def _examined(self, profile: Profile, state: RunState) -> Opinion:
+        evidence = gathering.beside(self._run, profile, state, self._source, self._data)
+        return Opinion(evidence, *look(evidence))
 
 
 def look(evidence: Evidence, rules: Sequence[Rule] = RULES) -> tuple[list[Diagnosis], dict[str, str]]:
     """(diagnoses, the worst first; rules that failed, and how): one rule at a time, with a breath after each."""
     found: list[Diagnosis] = []
     broken: dict[str, str] = {}
+    breathe = Breath()
     for rule in rules:
-        began = time.thread_time()
         try:
             found += examine(evidence, [rule])
         except Exception as error:  # a mistake of ours in a rule must not cost the run
             broken[rule.id] = clean_line(f"{type(error).__name__}: {error}")[:200]
-        time.sleep(max(BREATH, BREATHS * (time.thread_time() - began)))
+        breathe()
     return sorted(found, key=lambda each: -SEVERITIES.index(each.severity)), broken
 
 

@@ -82,7 +82,7 @@ class DoctorView(View[None]):
     def _await(self) -> None:
         if self._consultation.is_busy:
             self.set_timer(LOOK, self._await)
-        else:
+        if not self._consultation.is_busy or self._consultation.opinion is not self._opinion:
             self.show(self.shows)
 
     def _findings(self, state: RunState) -> Findings | None:
