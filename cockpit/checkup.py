@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -73,6 +74,21 @@ def made(known: Checkup, event: ev.DiagnosisMade) -> Checkup:
 def ended(known: Checkup, event: ev.DiagnosisEnded) -> Checkup:
     """What is known once a diagnosis was taken back."""
     return Checkup(tuple(finding for finding in known.findings if finding.rule != event.rule))
+
+
+def followed(known: Checkup, events: Iterable[ev.AnyEvent]) -> Checkup:
+    """What stands after more events of a log; those that tell of no diagnosis may be left out."""
+    for event in events:
+        match event:
+            case ev.DiagnosisMade():
+                known = made(known, event)
+            case ev.DiagnosisEnded():
+                known = ended(known, event)
+            case ev.Resumed():
+                known = known.until(event.step)
+            case _:
+                pass
+    return known
 
 
 def is_news(known: Checkup, event: ev.DiagnosisMade) -> bool:

@@ -1,4 +1,4 @@
-"""What a list shows of each run, read in a millisecond or two: the beginning and the end of its log, and samples."""
+"""What a list shows of each run: the beginning and the end of its log, samples, and what the doctor has said."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 
 import msgspec
 
-from cockpit import listing
+from cockpit import checkup, listing
+from cockpit.checkup import Checkup
 from cockpit.listing import Summary
-from cockpit.logfile import METERS, STEP, decode_lines, sampled_steps, tail
+from cockpit.logfile import DIAGNOSED, METERS, STEP, decode_lines, events_of, sampled_steps, tail
 from cockpit.runs import Run, list_runs
 from cockpit.state import RunState, reduce_all
 from gpt import events as ev
@@ -56,13 +57,25 @@ class Glance(msgspec.Struct, frozen=True):
     failed: ev.Failed | None
     facts: dict
     """run.json."""
+    checkup: Checkup
+    """What the doctor has found, by all of the log."""
+    followed: int
+    """Bytes of the log in which the doctor's findings have been looked for."""
 
 
-def glance(run: Run) -> Glance:
-    """Reads the ends of a run's log, its newest checkpoint's facts, and its size."""
+def glance(run: Run, before: Glance | None = None) -> Glance:
+    """Reads the ends of a run's log, what in it tells of diagnoses, its newest checkpoint's facts, and its size.
+
+    Args:
+        before: the same of the run when its log was shorter; only what is new is looked through for diagnoses.
+    """
+    if before is not None and _size(run.events_path) < before.followed:
+        before = None  # another log by that name
+    told, followed = events_of(run.events_path, DIAGNOSED, before.followed if before else 0)
+    found = checkup.followed(before.checkup if before else Checkup(), told)
     sampled = sampled_steps(run.events_path, CURVE)
     state = _end_state(run, sampled)
-    figures = listing.figures(run, state)
+    figures = {**listing.figures(run, state), "severity": found.worst}
     losses = tuple(step.loss for step in sampled if step.loss is not None)
     checkpoint, evaluation = _newest_checkpoint(run)
     for name, source in (
@@ -75,7 +88,7 @@ def glance(run: Run) -> Glance:
             figures[name] = evaluation.get(name)
     return Glance(
         run.name, figures, run.in_use, state.smoothed_loss.last, losses, disk_size(run.path), _touched(run), checkpoint,
-        state.started, state.finished, state.failed, run.read_facts(),
+        state.started, state.finished, state.failed, run.read_facts(), found, followed,
     )  # fmt: skip
 
 
@@ -126,6 +139,13 @@ def _newest_checkpoint(run: Run) -> tuple[str | None, dict]:
     except (OSError, ValueError, AttributeError, RecursionError):
         return None, {}
     return name, evaluation if isinstance(evaluation, dict) else {}
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _touched(run: Run) -> float:
@@ -218,7 +238,7 @@ class Watcher:
         signature = (run.in_use, *map(_stamp, _stamped(run)))
         known = self._known.get(run.name)
         if known is None or known[0] != signature:
-            known = self._known[run.name] = (signature, glance(run))
+            known = self._known[run.name] = (signature, glance(run, known[1] if known else None))
         return known[1]
 
 

@@ -16,6 +16,8 @@ STEP = b'{"event":"StepDone"'
 METERS = (b'{"event":"TelemetrySampled"', b'{"event":"MemorySampled"', b'{"event":"LedgerUpdated"')
 """How the lines of the machine's and the run's meters begin."""
 CHANGED = b'{"event":"ConfigChanged"'
+DIAGNOSED = (b'{"event":"DiagnosisMade"', b'{"event":"DiagnosisEnded"', b'{"event":"Resumed"')
+"""How the lines begin that say together which diagnoses stand: a return takes back what was found after it."""
 
 _LONGEST_LINE = 16 << 20
 
@@ -118,9 +120,20 @@ def _first_step(block: bytes, *, newest: bool = False) -> StepDone | None:
 
 def changed_settings(path: Path) -> dict[str, str]:
     """Dotted key to newest value, as TOML, of the settings that were changed while the run went on."""
-    found: dict[str, str] = {}
-    for _, block in blocks(path, size=1 << 20):
-        if CHANGED in block:
-            lines = [line for line in block.splitlines() if line.startswith(CHANGED)]
-            found |= {event.key: event.new for event in decode_lines(lines)[0] if isinstance(event, ConfigChanged)}
-    return found
+    events, _ = events_of(path, (CHANGED,))
+    return {event.key: event.new for event in events if isinstance(event, ConfigChanged)}
+
+
+def events_of(path: Path, kinds: tuple[bytes, ...], start: int = 0) -> tuple[list[AnyEvent], int]:
+    """(the events whose lines begin in one of these ways, where to go on once the log has grown). All of the log is
+    read, and hardly any of it decoded: 0.7 GB/s.
+
+    Args:
+        start: the beginning of a line.
+    """
+    lines: list[bytes] = []
+    for at, block in blocks(path, start, 1 << 20):
+        start = at + len(block)
+        if any(kind in block for kind in kinds):
+            lines += [line for line in block.splitlines() if line.startswith(kinds)]
+    return decode_lines(lines)[0], start

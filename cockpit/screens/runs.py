@@ -21,6 +21,7 @@ from cockpit.screens.runs_boxes import AttachScreen, CompareScreen, DeleteScreen
 from cockpit.screens.typing import TypingView
 from cockpit.state import RunState
 from cockpit.widgets import ink
+from cockpit.widgets.diagnosed import GLYPHS
 from cockpit.widgets.rows import Piece, RowsWidget, row, rule
 from cockpit.widgets.runtable import BY_ID, SORTS, RunTable, age_of, size_text
 from gpt.errors import UserError
@@ -353,7 +354,7 @@ class _About(RowsWidget):
 class _Details(RowsWidget):
     """What more is known of the run under the bar."""
 
-    DEFAULT_CSS = "_Details { height: 5; }"
+    DEFAULT_CSS = "_Details { height: 6; }"
 
     def __init__(self) -> None:
         super().__init__()
@@ -369,7 +370,8 @@ class _Details(RowsWidget):
         glance = self._glance
         if glance is None or self._runs_dir is None:
             return [rule(width)]
-        lines = [_what(glance), _when(glance), _outcome(glance), _how(glance, Run(self._runs_dir / glance.name))]
+        how = _how(glance, Run(self._runs_dir / glance.name))
+        lines = [_what(glance), _when(glance), _outcome(glance), _found(glance), how]
         return [rule(width, [(clean_line(glance.name), ink.TEXT)]), *(row(width, line) for line in lines)]
 
 
@@ -412,6 +414,16 @@ def _outcome(glance: Glance) -> list[Piece]:
     if glance.failed and not glance.live:
         return [("   × ", ink.CRITICAL), (clean_line(glance.failed.error), ink.TEXT), *known]
     return known
+
+
+def _found(glance: Glance) -> list[Piece]:
+    """What the doctor found, the worst of it."""
+    findings = glance.checkup.findings
+    if not findings:
+        return _pairs(("doctor", "has found nothing"))
+    glyph, style = GLYPHS.get(findings[0].severity, GLYPHS["warning"])
+    others = f" and {len(findings) - 1} more" if len(findings) > 1 else ""
+    return [(f"   {glyph} ", style), (clean_line(findings[0].title), ink.TEXT), (others, ink.DIM)]
 
 
 def _how(glance: Glance, run: Run) -> list[Piece]:

@@ -46,10 +46,10 @@ class DiagnosisLine(RowsWidget):
         return [row(width, left, right)]
 
 
-def counted(checkup: Checkup) -> list[Piece]:
+def counted(checkup: Checkup, severities: tuple[str, ...] = ("critical", "warning")) -> list[Piece]:
     """`×1 !2`: how many diagnoses stand, by severity; notes are left to who asks. Empty where there are none."""
     pieces: list[Piece] = []
-    for severity in ("critical", "warning"):
+    for severity in severities:
         if count := checkup.counts[severity]:
             glyph, style = GLYPHS[severity]
             pieces.append((f"{glyph}{count} ", style))

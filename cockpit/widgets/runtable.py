@@ -16,6 +16,7 @@ from cockpit.glance import Glance
 from cockpit.sanitize import clean_line
 from cockpit.state import RunState
 from cockpit.widgets import ink, plot
+from cockpit.widgets.diagnosed import counted
 from cockpit.widgets.rows import Piece, RowsWidget, fit, row, width_of
 
 GAP = 2
@@ -67,6 +68,17 @@ def _loss(glance: Glance, width: int) -> list[Piece]:
     return [(curve, ink.RAW), (f" {fmt.loss(glance.loss):>{_LOSS}}", ink.TRAIN)]
 
 
+def _doctor(glance: Glance, width: int) -> list[Piece]:
+    pieces = counted(glance.checkup) or counted(glance.checkup, ("note",)) or [(f"{fmt.UNKNOWN} ", ink.FAINT)]
+    pieces[-1] = (pieces[-1][0].rstrip(), pieces[-1][1])
+    return [(" " * (width - width_of(pieces)), ink.TEXT), *pieces]
+
+
+def _severity(glance: Glance) -> tuple[int, int, int] | None:
+    counts = glance.checkup.counts
+    return (counts["critical"], counts["warning"], counts["note"]) if glance.checkup.findings else None
+
+
 def size_text(size: int) -> str:
     """Bytes, by thousands: `32.5 MB`."""
     value, letter = fmt.count(size)
@@ -93,6 +105,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("loss", "loss", 15, 0, lambda g: g.loss, _loss, False),
     Column("val", "val", _LOSS, 0, _figure("val_loss"),
            lambda g, width: _right(fmt.loss(g.figures["val_loss"]), width, ink.VALIDATION), False),
+    Column("doctor", "doctor", 6, 3, _severity, _doctor),
     Column("best", "best", _LOSS, 4, _figure("best_val_loss"),
            lambda g, width: _right(fmt.loss(g.figures["best_val_loss"]), width, ink.VALIDATION), False),
     Column("ms", "ms/iter", 8, 6, _figure("ms_per_iter"),

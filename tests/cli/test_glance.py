@@ -61,6 +61,31 @@ def test_what_the_end_of_the_log_does_not_tell_the_newest_checkpoint_does(tmp_pa
     assert (seen.checkpoint, seen.figures["val_loss"], seen.figures["best_val_loss"]) == ("step-00002000", 1.7, 1.65)
 
 
+def test_what_the_doctor_found_long_ago_is_known_and_what_a_return_took_back_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(step: int, rule: str, severity: str = "warning") -> ev.DiagnosisMade:
+        return ev.DiagnosisMade(step=step, rule=rule, severity=severity, title=f"{rule} at {step}")
+
+    steps = [step_done(step, 2.0) for step in range(1, 3000)]
+    told = [made(1, "model_size", "critical"), made(2, "warmup"), made(2500, "spikes"),
+            ev.DiagnosisEnded(step=2600, rule="warmup")]  # fmt: skip
+    run = write_run(tmp_path, "a", [run_started(), *told, *steps])
+    monkeypatch.setattr(glance, "TAILS", (4096,))
+    seen = glance.glance(run)
+    assert [each.rule for each in seen.checkup.findings] == ["model_size", "spikes"]
+    assert seen.figures["severity"] == "critical" and seen.followed == run.events_path.stat().st_size
+    read: list[int] = []
+    real = glance.events_of
+    monkeypatch.setattr(glance, "events_of", lambda path, kinds, start: read.append(start) or real(path, kinds, start))
+    with run.events_path.open("ab") as log:
+        log.write(ev.encode(ev.Resumed(step=2000, exact=True)) + ev.encode(made(2100, "min_lr", "note")))
+    later = glance.glance(run, seen)
+    assert [each.rule for each in later.checkup.findings] == ["model_size", "min_lr"] and read == [seen.followed]
+    run.events_path.write_bytes(b"".join(ev.encode(step) for step in steps[:10]))
+    assert not glance.glance(run, later).checkup.findings, "another log by that name is read from its beginning"
+
+
 def test_only_runs_whose_files_changed_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [write_run(tmp_path, f"run-{number}", story(20)) for number in range(5)]
     watcher = Watcher(tmp_path)
@@ -68,7 +93,7 @@ def test_only_runs_whose_files_changed_are_read_again(tmp_path: Path, monkeypatc
     assert {seen.name for seen in watcher.glances} == {run.name for run in runs} and watcher.complete
     read: list[str] = []
     real = glance.glance
-    monkeypatch.setattr(glance, "glance", lambda run: read.append(run.name) or real(run))
+    monkeypatch.setattr(glance, "glance", lambda run, before: read.append(run.name) or real(run, before))
     version = watcher.version
     watcher.look()
     assert read == [] and watcher.version == version

@@ -16,6 +16,7 @@ from cockpit.runs_app import RunsApp
 from cockpit.screens.runs import RunsView
 from cockpit.screens.runs_boxes import CompareScreen, DeleteScreen, ResumeScreen
 from cockpit.widgets.runtable import COLUMNS, SORTS
+from gpt import events as ev
 
 QUIET = 'name = "quiet"\n[data]\nname = "python-stdlib"\n[optim]\nlearning_rate = 1e-4\n'
 
@@ -76,6 +77,32 @@ async def test_every_run_is_there_the_newest_first_and_sorted_by_any_column(runs
         assert seen["val"][-1] == "slow-crow", "what is unknown comes last"
         await pilot.press("i")
         assert view.table.descending != next(c for c in COLUMNS if c.id == "age").descending
+
+
+async def test_what_the_doctor_found_is_in_the_list_and_the_worst_on_top(tmp_path: Path) -> None:
+    def made(rule: str, severity: str) -> ev.Event:
+        return ev.DiagnosisMade(step=5, rule=rule, severity=severity, title=f"what {rule} found")
+
+    folder = tmp_path / "runs"
+    write_run(folder, "fit-otter", story(20))
+    write_run(folder, "mild-newt", [*story(20), made("min_lr", "note")])
+    write_run(folder, "ill-crab", [*story(20), made("warmup", "warning"), made("not_finite", "critical")])
+    app = RunsApp(folder)
+    async with app.run_test(size=(120, 30)) as pilot:
+        view = await opened(app, pilot)
+        shown = screen_text(app).splitlines()
+        names_there = ("fit-otter", "mild-newt", "ill-crab")
+        well, noted, ill = (next(line for line in shown if name in line) for name in names_there)
+        assert "×1 !1" in ill and "·1" in noted and not {"×", "!"} & set(well)
+        view.action_sort_by("doctor")
+        await pilot.pause()
+        assert names(view) == ["ill-crab", "mild-newt", "fit-otter"]
+        await pilot.press("home")
+        await pilot.pause()
+        assert "× what not_finite found and 1 more" in screen_text(app)
+        await pilot.press("end")
+        await pilot.pause()
+        assert "doctor has found nothing" in screen_text(app)
 
 
 async def test_typed_words_leave_the_runs_that_have_them(runs_dir: Path) -> None:
