@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cockpit import format as fmt
+from cockpit.doctor.clock import with_evaluation
 from cockpit.doctor.evidence import Evidence
 from cockpit.explaining.explanation import Explanation, lines, said
 from cockpit.explaining.figures import count, from_nanogpt
@@ -164,7 +165,13 @@ def _left_out(evidence: Evidence, value: float | None) -> list[str]:
         return []
     said_of = ", ".join(f"{word} {fmt.duration(spent)}" for word, spent in beside.items())
     counted = value * (1 + sum(beside.values()) / working)
-    return [f"left out in this sitting: {said_of}; counted in, a step would read {counted:,.1f} ms on average"]
+    made = [f"left out in this sitting: {said_of}; counted in, a step would read {counted:,.1f} ms on average"]
+    if newest := with_evaluation(state):
+        made.append(
+            f"nanoGPT's clock would have shown {newest.ms:,.2f} ms at step {newest.step:,}: {newest.plain_ms:,.1f} of "
+            f"a step and {newest.ms - newest.plain_ms:,.1f} of the evaluation there"
+        )
+    return made
 
 
 def _expected_ms(evidence: Evidence) -> float | None:

@@ -418,12 +418,12 @@ def _outcome(glance: Glance) -> list[Piece]:
 
 def _found(glance: Glance) -> list[Piece]:
     """What the doctor found, the worst of it."""
-    findings = glance.checkup.findings
-    if not findings:
+    if not glance.checkup.findings:
         return _pairs(("doctor", "has found nothing"))
-    glyph, style = GLYPHS.get(findings[0].severity, GLYPHS["warning"])
-    others = f" and {len(findings) - 1} more" if len(findings) > 1 else ""
-    return [(f"   {glyph} ", style), (clean_line(findings[0].title), ink.TEXT), (others, ink.DIM)]
+    worst, *others = glance.checkup.findings
+    glyph, style = GLYPHS.get(worst.severity, GLYPHS["warning"])
+    more = f" and {len(others)} more" if others else ""
+    return [(f"   {glyph} ", style), (clean_line(worst.title), ink.TEXT), (more, ink.DIM)]
 
 
 def _how(glance: Glance, run: Run) -> list[Piece]:

@@ -77,6 +77,7 @@ def test_ms_per_iter_says_what_it_leaves_out() -> None:
     """300 steps of 1 s, three evaluations of 5 s: 15 s beside 300 s are 5 %, and 1,000 ms would read 1,050."""
     told = explain(sound(), "ms_per_iter")
     assert "evaluation 15 s; counted in, a step would read 1,050.0 ms" in told.computation
+    assert "would have shown 6,000.00 ms at step 300: 1,000.0 of a step and 5,000.0 of the eval" in told.computation
     assert "leaves out evaluation" in told.meaning
 
 
