@@ -236,6 +236,11 @@ ACTIONS: tuple[Action, ...] = (
         when=always, opens="cockpit.screens.runs:show_runs", in_footer=False,
     ),
     Action(
+        "controls", "P", "controls",
+        "Take the controls over from the screen that has them: of all that show a run, one steers it.",
+        when=live, in_footer=False,
+    ),
+    Action(
         "log", "v", "log",
         "The whole log and the console, with search and levels.",
         when=always, opens="cockpit.screens.log:show_log", in_footer=False,

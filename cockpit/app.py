@@ -30,9 +30,9 @@ from cockpit.recall import Recall
 from cockpit.screens.main import MainScreen
 from cockpit.screens.modal import Box
 from cockpit.screens.palette import open_palette
-from cockpit.screens.quit import QuitChoice, QuitScreen
+from cockpit.screens.quit import CHOICES, QuitChoice, QuitScreen
 from cockpit.screens.view import View
-from cockpit.state import RunState, reduce, spike_text
+from cockpit.state import RunState, pilot_text, reduce, spike_text
 from cockpit.stretch import Stretch
 from cockpit.visit import ENDED, Sight, leave, leave_all
 from cockpit.widgets.filters import Ascii, Plain, draws_unicode
@@ -238,6 +238,7 @@ class CockpitApp(App[QuitChoice]):
         if numbers:
             self._numbers_drawn, self._stirred = now, False
         self._dirty = not numbers
+        self._main.header.standing = self.link.standing
         return self._main.show(self.state, numbers=numbers)
 
     def _show_in_view(self, view: View[Any], now: float, *, force: bool) -> bool:
@@ -268,7 +269,10 @@ class CockpitApp(App[QuitChoice]):
             case ev.ConfigChanged():
                 self.settings[event.key] = from_toml(event.new)
                 self._obey_setting(event.key)
-                self.say(f"{event.key} is {event.new} from step {event.step + 1:,} on")
+                if not self.link.catching_up:
+                    self.say(f"{event.key} is {event.new} from step {event.step + 1:,} on")
+            case _ if self.link.catching_up:
+                pass
             case ev.ConfigRefused():
                 self.say(f"{event.key} stays {event.old}: {event.reason}", "warning")
             case ev.CommandScheduled():
@@ -287,7 +291,9 @@ class CockpitApp(App[QuitChoice]):
                 self.say(f"step {event.step:,}: {losses}{whole}")
             case ev.SampleStarted():
                 self._main.front_sample()
-            case ev.LogLine(level="warning" | "error"):
+            case ev.PilotChanged():
+                self.say("you have the controls" if self.link.has_controls else pilot_text(event))
+            case ev.LogLine() if event.source == "link" or event.level != "info":
                 self.say(event.text, event.level)
 
     def _obey_setting(self, key: str) -> None:
@@ -322,8 +328,14 @@ class CockpitApp(App[QuitChoice]):
         """Hands a command to the run; with --readonly, says that it does not."""
         if self.options.readonly:
             self.say("nothing is sent: --readonly only watches; start without it to steer", "warning")
+        elif not self.link.has_controls:
+            self.say(f"nothing is sent: {self._who_steers()}", "warning")
         else:
             self.link.send(command)
+
+    def _who_steers(self) -> str:
+        who = pilot_text(self.state.pilot) if self.state.pilot else self.link.standing
+        return f"{who}; {BY_ID['controls'].key_label or 'the palette'} takes the controls over"
 
     def action_pilot(self, name: str) -> None:
         """Does an action of cockpit.actions by its id, if it can be done now."""
@@ -334,6 +346,8 @@ class CockpitApp(App[QuitChoice]):
             pass
         elif self.options.readonly and action.is_steering:
             self.say(f"{action.label} is refused: --readonly only watches; start without it to steer", "warning")
+        elif action.is_steering and self.link.alive and not self.link.has_controls:
+            self.say(f"{action.label_for(self.state)} is refused: {self._who_steers()}", "warning")
         elif self.may(action):
             if action.command:
                 said = action.said(self.state) if action.said else ""
@@ -386,6 +400,16 @@ class CockpitApp(App[QuitChoice]):
         """Opens the palette, in place of Textual's own."""
         open_palette(self)
 
+    def do_controls(self) -> None:
+        """Takes the controls over from the screen that has them."""
+        if self.options.readonly:
+            self.say("the controls stay where they are: this screen only watches", "warning")
+        elif self.link.has_controls:
+            self.say("you have the controls")
+        else:
+            self.link.take_controls()
+            self.say("taking the controls over")
+
     def do_palette(self) -> None:
         """Opens the palette."""
         open_palette(self)
@@ -405,14 +429,23 @@ class CockpitApp(App[QuitChoice]):
         elif self.state.is_final or not self.link.alive:
             self.exit(None)
         elif not isinstance(self.screen, QuitScreen):
-            self.open(QuitScreen(readonly=self.options.readonly), self._leave)
+            self.open(QuitScreen(self.ways_out, refused=self._why_not_stop()), self._leave)
+
+    ways_out = CHOICES
+    """How a run that goes on can be left."""
+
+    def _why_not_stop(self) -> str:
+        """Why this screen cannot end the run; empty where it can."""
+        if self.options.readonly:
+            return "not from a screen that only watches"
+        return "" if self.link.has_controls else f"{self._who_steers()}"
 
     def _leave(self, choice: QuitChoice | None) -> None:
         if choice is None:
             return
         if choice != "detach":
             self.send(Stop(save=choice == "stop"))
-        elif self.state.state == "paused" and not self.options.readonly:
+        elif self.state.state == "paused" and not self.options.readonly and self.link.has_controls:
             self.send(Continue())  # without a screen nobody could
         self.exit(choice)
 

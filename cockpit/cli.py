@@ -15,6 +15,7 @@ from typing import Annotated, Literal, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from cockpit import __version__, commands_data, commands_eval, commands_sample
+from cockpit.commands_attach import attach
 from cockpit.commands_compare import compare
 from cockpit.commands_doctor import doctor
 from cockpit.commands_explain import explain
@@ -34,6 +35,7 @@ app = App(
     "       gpt-cockpit PROFILE --fork RUN[@STEP] [--run NAME]\n"
     "       gpt-cockpit serve PROFILE [--port N] [OPTIONS]\n"
     "       gpt-cockpit runs [--screen] [--json]\n"
+    "       gpt-cockpit attach [RUN] [--watch]\n"
     "       gpt-cockpit replay RUN [--speed N] [--end]\n"
     "       gpt-cockpit keys\n"
     "       gpt-cockpit bench PROFILE [--baseline] [--screen] [--json]\n"
@@ -68,6 +70,7 @@ app.command(doctor)
 app.command(compare)
 app.command(report)
 app.command(serve)
+app.command(attach)
 
 RunsDir = Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)]
 
@@ -271,6 +274,7 @@ def _overview() -> str:
         "  gpt-cockpit doctor PROFILE|RUN what is wrong with it, and what to do",
         "  gpt-cockpit serve PROFILE      the same screen in a browser of this machine",
         "  gpt-cockpit runs               what has been trained here",
+        "  gpt-cockpit attach RUN         the screen of one that another process trains",
         "  gpt-cockpit replay RUN         one of them again, at any speed",
         "  gpt-cockpit explain RUN        what each of its numbers says; --line: a line of nanoGPT's",
         "  gpt-cockpit compare RUN RUN…   losses at equal steps, tokens, FLOPs, seconds, and why they differ",

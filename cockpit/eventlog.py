@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -31,12 +32,18 @@ class EventLog:
         self.path = path
         self.error: str | None = None
         """Why the newest write failed; None once one has succeeded."""
+        self.heard: Callable[[int, bytes], None] | None = None
+        """Takes each piece of the log as it is made, before it is on disk: its offset and its whole lines. Must not
+        block."""
+        self.interval = WRITE_SECONDS
+        """Seconds between two writes."""
         self._queue: collections.deque[Event] = collections.deque()
         self._pending = b""  # encoded, not yet on disk
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._end = _cut_torn_line(self._file)
         self._guard = threading.Lock()
         self._closing = threading.Event()
+        self._closed = False
         self._thread = threading.Thread(target=self._write_on, name="eventlog", daemon=True)
         self._thread.start()
 
@@ -45,9 +52,15 @@ class EventLog:
         self._queue.append(event)
 
     def flush(self) -> None:
-        """Writes all that has been appended, now. Failure is in `error`."""
+        """Writes all that has been appended, now. Failure is in `error`. Once the log is closed, does nothing."""
         with self._guard:
-            self._write()
+            if not self._closed:
+                self._write()
+
+    def position(self) -> tuple[int, bytes]:
+        """Bytes of the log on disk, and what has been heard of that is not there yet."""
+        with self._guard:
+            return self._end, self._pending
 
     def close(self) -> None:
         """Writes all, makes it durable and ends the thread. A second call does nothing."""
@@ -62,17 +75,22 @@ class EventLog:
             except OSError as error:
                 self.error = f"{self.path}: {error.strerror}"
             os.close(self._file)
+            self._closed = True
 
     def _write_on(self) -> None:
-        while not self._closing.wait(WRITE_SECONDS):
+        while not self._closing.wait(self.interval):
             self.flush()
 
     def _write(self) -> None:
         """Appends what waits, whole lines or nothing: a write that fails half-way is taken back."""
-        lines = [self._pending]
+        lines: list[bytes] = []
         while self._queue:  # one consumer, under the guard, so what is there stays there
             lines.append(_encoded(self._queue.popleft()))
-        self._pending = b"".join(lines)
+        if lines:
+            fresh = b"".join(lines)
+            if self.heard:
+                self.heard(self._end + len(self._pending), fresh)
+            self._pending += fresh
         if not self._pending:
             return
         try:

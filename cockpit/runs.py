@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from cockpit.stretch import Stretch
 
 _BLOCK = 2**17  # what is decoded at once still lies in the processor's cache when its columns are made
-_OWN_FILES = ("run.json", "profile.toml", "events.jsonl", "console.log", "lock", "control.sock")
+_OWN_FILES = ("run.json", "profile.toml", "events.jsonl", "console.log", "lock", "control.sock", "control.path")
 _OWN_FOLDERS = ("checkpoints", "tensorboard", "wandb")
 
 
@@ -206,8 +206,12 @@ class Run:
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                     self.skipped_lines += 1
 
-    def read_stretches(self) -> Iterator[Event | Stretch]:
-        """What `read_events` gives, steps in stretches: ten times as fast to reduce, and little of it in memory."""
+    def read_stretches(self, start: int = 0, end: int | None = None) -> Iterator[Event | Stretch]:
+        """What `read_events` gives, steps in stretches: ten times as fast to reduce, and little of it in memory.
+
+        Args:
+            start, end: bytes of the log between which it is read, both where a line begins; None: to its end.
+        """
         from cockpit.stretch import coalesced  # brings numpy, which most commands need not load
 
         self.skipped_lines = 0
@@ -216,13 +220,16 @@ class Run:
         except FileNotFoundError:
             return
         with file:
-            yield from coalesced(self._blocks(file))
+            file.seek(start)
+            yield from coalesced(self._blocks(file, None if end is None else end - start))
 
-    def _blocks(self, file: IO[bytes]) -> Iterator[Event | Stretch]:
+    def _blocks(self, file: IO[bytes], left: int | None) -> Iterator[Event | Stretch]:
+        """All that the file holds from here on; or `left` bytes of it."""
         from cockpit.stretch import packed
 
         torn = b""
-        while block := file.read(_BLOCK):
+        while block := file.read(_BLOCK if left is None else min(left, _BLOCK)):
+            left = None if left is None else left - len(block)
             whole, newline, torn = (torn + block).rpartition(b"\n")
             yield from packed(self._decoded(whole + newline))
 
@@ -244,6 +251,21 @@ class Run:
         """Unix time of the newest checkpoint, or None where there is none."""
         times = [_modified(state) for state in self.checkpoints_path.glob("step-*/state.json")]
         return max((at for at in times if at is not None), default=None)
+
+    def size_of_log(self) -> int:
+        """Bytes of its whole lines."""
+        try:
+            with self.events_path.open("rb") as file:
+                end = file.seek(0, os.SEEK_END)
+                while end:
+                    start = max(0, end - _BLOCK)
+                    file.seek(start)
+                    if newline := file.read(end - start).rfind(b"\n") + 1:
+                        return start + newline
+                    end = start
+        except OSError:
+            pass
+        return 0
 
     def discard(self) -> bool:
         """Removes the run if it holds nothing worth keeping: no checkpoint, and no step in its log.

@@ -144,6 +144,8 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     """What its pilot has changed, and what waits on the agenda."""
     checkup: Checkup = msgspec.field(default_factory=Checkup)
     """What the doctor has found."""
+    pilot: ev.PilotChanged | None = None
+    """Who has the controls since they last changed hands in this sitting; None: they have not."""
 
     @property
     def is_final(self) -> bool:
@@ -214,6 +216,7 @@ def _run_started(state: RunState, event: ev.RunStarted) -> RunState:
         finished=None, failed=None,
         tokens=state.tokens if event.step == state.step else event.step * event.tokens_per_step,
         meters=meters.sat_down(state.meters, event.time),
+        pilot=state.pilot if state.pilot and state.pilot.pid == event.pid else None,
     )  # fmt: skip
 
 
@@ -398,6 +401,15 @@ def _unscheduled(state: RunState, event: ev.CommandUnscheduled) -> RunState:
     return _log(state, event, f"{event.why} at step {event.step:,}: {event.what} (number {event.item})")
 
 
+def _pilot_changed(state: RunState, event: ev.PilotChanged) -> RunState:
+    return _log(_with(state, pilot=event), event, pilot_text(event), source="link")
+
+
+def pilot_text(event: ev.PilotChanged) -> str:
+    """Who has the controls, in a line."""
+    return f"{event.pilot} has the controls" if event.seat is not None else "nobody has the controls"
+
+
 def _diagnosis_made(state: RunState, event: ev.DiagnosisMade) -> RunState:
     is_news = checkup.is_news(state.checkup, event)
     state = _with(state, checkup=checkup.made(state.checkup, event))
@@ -472,7 +484,7 @@ _REDUCERS: dict[type, Callable[[RunState, Any], RunState]] = {
     ev.RangeTestStarted: rangetest.started, ev.RangeTestPoint: rangetest.point, ev.RangeTestDone: _range_test_done,
     ev.Paused: _paused, ev.Continued: _continued, ev.ConfigChanged: _config_changed,
     ev.ConfigRefused: _config_refused, ev.CommandScheduled: _scheduled, ev.CommandUnscheduled: _unscheduled,
-    ev.DiagnosisMade: _diagnosis_made, ev.DiagnosisEnded: _diagnosis_ended,
+    ev.PilotChanged: _pilot_changed, ev.DiagnosisMade: _diagnosis_made, ev.DiagnosisEnded: _diagnosis_ended,
     ev.LedgerUpdated: _ledger_updated, ev.MemorySampled: _memory_sampled, ev.StateMeasured: _state_measured,
     ev.TelemetrySampled: _telemetry_sampled, ev.LogLine: _log_line, ev.Finished: _finished, ev.Failed: _failed,
 }  # fmt: skip

@@ -27,11 +27,11 @@ def show_runs(runs_dir: Path) -> int:
 
     Raises RunError where there is no terminal.
     """
-    _need_terminal()
+    need_terminal()
     from cockpit.runs_app import RunsApp
 
     app = RunsApp(runs_dir)
-    code = _show(app)
+    code = show(app)
     if code == 0 and app.start_next:
         sys.stdout.write(f"{app.start_next.command}\n")
         sys.stdout.flush()
@@ -48,25 +48,30 @@ def replay(name: str, runs_dir: Path, *, speed: float, at_end: bool) -> int:
     run = Run.open(runs_dir, name)
     if not 1 <= speed <= 1000:
         raise RunError(f"--speed takes 1 to 1000 times as fast; got {speed:g}")
-    _need_terminal()
+    need_terminal()
     from cockpit.app import CockpitApp
     from cockpit.link.replay import ReplayLink
     from cockpit.screens.replay import ReplayScreen
 
     link = ReplayLink(run, at_end=at_end, speed=speed)
-    return _show(CockpitApp(link, main=ReplayScreen(link)))
+    return show(CockpitApp(link, main=ReplayScreen(link)))
 
 
-def _need_terminal() -> None:
+def need_terminal(instead: str = "gpt-cockpit runs, without --screen, prints the runs") -> None:
+    """Raises RunError where there is none."""
     if not is_interactive():
-        raise RunError("no terminal to draw on; gpt-cockpit runs, without --screen, prints the runs")
+        raise RunError(f"no terminal to draw on; {instead}")
 
 
-def _show(app: CockpitApp) -> int:
-    """Runs an app on the terminal; what is printed meanwhile is shown afterwards if it fails."""
+def show(app: CockpitApp, share: float = CPU_SHARE) -> int:
+    """Runs an app on the terminal; what is printed meanwhile is shown afterwards if it fails. Returns the exit code.
+
+    Args:
+        share: of a core that the screen may take.
+    """
     from cockpit.budget import FrameBudget
 
-    app.budget = FrameBudget(CPU_SHARE)
+    app.budget = FrameBudget(share)
     received: list[int] = []
 
     def end(number: int, frame: object) -> None:

@@ -367,6 +367,17 @@ class CommandUnscheduled(Event, frozen=True, tag=True, kw_only=True):
     reason: str = ""
 
 
+class PilotChanged(Event, frozen=True, tag=True, kw_only=True):
+    """Somebody else has the controls now: of several screens that show a run, one steers it."""
+
+    pid: int
+    """Of the process that trains; with it a seat is of one sitting only."""
+    seat: int | None
+    """0: the screen of the run itself. 1 and above: one that is attached. None: nobody has them."""
+    pilot: str = ""
+    """Who that is, in words: `ada on pts/3`."""
+
+
 class DiagnosisMade(Event, frozen=True, tag=True, kw_only=True):
     """The doctor has found something and stands by it; told again where its severity or its figures have changed."""
 
@@ -478,7 +489,7 @@ AnyEvent = (
     RunStarted | Resumed | StateChanged | StepDone | SpikeDetected | NoiseScaleEstimated | EvalDone | CheckpointSaved
     | CheckpointFailed | SampleStarted | SampleText | SampleDone | SampleScored | RangeTestStarted | RangeTestPoint
     | RangeTestDone | Paused | Continued | CommandReceived | ConfigChanged | ConfigRefused | CommandScheduled
-    | CommandUnscheduled | DiagnosisMade | DiagnosisEnded | LedgerUpdated | MemorySampled | StateMeasured
+    | CommandUnscheduled | PilotChanged | DiagnosisMade | DiagnosisEnded | LedgerUpdated | MemorySampled | StateMeasured
     | TelemetrySampled | LogLine | Finished | Failed
 )  # fmt: skip
 

@@ -25,6 +25,7 @@ from textual.pilot import Pilot
 
 from cockpit.app import CockpitApp
 from cockpit.budget import FrameBudget
+from cockpit.link.base import Unsteered
 from cockpit.link.replay import ReplayLink
 from cockpit.options import ScreenOptions
 from cockpit.profile import load
@@ -41,7 +42,7 @@ SETTLE, STILL = 10.0, 0.4
 """Seconds to wait at most for what threads read, and how long the picture must stay the same."""
 
 
-class LogLink:
+class LogLink(Unsteered):
     """A link that delivers a list of events at once, and nothing that is sent to it.
 
     Args:

@@ -12,6 +12,15 @@ from gpt.config import Profile
 from gpt.events import Event
 
 
+class Unsteered:
+    """What a link has instead of controls that leads to no trainer."""
+
+    has_controls, standing, catching_up = True, "", False
+
+    def take_controls(self) -> None:
+        """There are none."""
+
+
 class Link(Protocol):
     """What every source of events offers: a trainer in this process, a socket, or a log."""
 
@@ -36,4 +45,23 @@ class Link(Protocol):
     @property
     def alive(self) -> bool:
         """False once no more events will come, those already waiting aside."""
+        ...
+
+    @property
+    def has_controls(self) -> bool:
+        """Whether what is sent is obeyed; False while another screen steers the run."""
+        ...
+
+    @property
+    def standing(self) -> str:
+        """How this screen stands to the run, in a word or two for the header; empty where it simply steers it."""
+        ...
+
+    @property
+    def catching_up(self) -> bool:
+        """Whether what `drain` gave last is of the past: taken in, and not worth a message."""
+        ...
+
+    def take_controls(self) -> None:
+        """Asks for the controls; an event PilotChanged says that they are here. Never blocks."""
         ...

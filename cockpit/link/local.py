@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from cockpit.budget import FrameBudget
 from cockpit.eventlog import EventLog
+from cockpit.link.server import HERE, LinkServer
 from cockpit.mirror import Mirror
 from cockpit.runs import Run
 from cockpit.state import RunState
 from cockpit.stretch import Stretch
 from cockpit.telemetry import ConsoleTail, Telemetry
 from cockpit.trackers import wanted_trackers
-from gpt.commands import Command
+from gpt.commands import Command, Leave
 from gpt.config import Profile
 from gpt.events import ConfigChanged, Event, Failed, LedgerUpdated, LogLine, RunStarted, StateChanged
 from gpt.ledger import TimeLedger
@@ -32,7 +33,8 @@ DOCTOR_SECONDS = 0.5
 
 
 class LocalLink:
-    """Runs a trainer on a thread of its own, keeps its log, and passes events and commands between it and the screen.
+    """Runs a trainer on a thread of its own, keeps its log, passes events and commands between it and the screen, and
+    serves it to others.
 
     Args:
         run: the run's folder, locked by the caller.
@@ -56,6 +58,9 @@ class LocalLink:
         self._folder = run
         self._resume, self._attended, self._ranks = resume, attended, ranks
         self._log = EventLog(run.events_path)
+        self._server = LinkServer(
+            run, profile, self._log, obey=self._obey, tell=lambda event: self._emit(event), attended=attended
+        )
         self._events: collections.deque[Event | Stretch] = collections.deque()
         self._mirrors = [Mirror(name, make, self._emit) for name, make in wanted_trackers(run, profile).items()]
         self._early: list[Command] = []
@@ -79,6 +84,7 @@ class LocalLink:
         """Starts the trainer; a resumed run's earlier events come first. A second call does nothing."""
         if not self._started:
             self._started = True
+            self._server.start()
             self._thread.start()
             self._meters.start()
             self._doctor.start()
@@ -91,7 +97,13 @@ class LocalLink:
         return events
 
     def send(self, command: Command) -> None:
-        """Hands a command to the trainer; before it is up, keeps it for then."""
+        """Hands a command to the trainer; before it is up, keeps it for then. Whoever has the controls: the screen asks
+        `has_controls` first, and a signal is obeyed in any case."""
+        if isinstance(command, Leave):
+            self._server.screen_left()
+        self._obey(command)
+
+    def _obey(self, command: Command) -> None:
         with self._guard:
             if self._trainer is None:
                 self._early.append(command)
@@ -103,12 +115,31 @@ class LocalLink:
         """False once the trainer has ended."""
         return not self._ended.is_set()
 
+    @property
+    def has_controls(self) -> bool:
+        """Whether no attached screen has them."""
+        return self._server.pilot in (HERE, None)
+
+    @property
+    def standing(self) -> str:
+        """Who steers the run, where that is somebody else."""
+        return "" if self.has_controls else f"{self._server.pilot_name} steers"
+
+    catching_up = False  # what was said in earlier sittings comes in stretches, before the trainer is up
+
+    def take_controls(self) -> None:
+        """Takes them back from an attached screen."""
+        self._server.take_controls()
+
     def join(self, timeout: float | None = None) -> bool:
         """Waits for the trainer's end; True once it has ended."""
         return self._ended.wait(timeout)
 
     def close(self) -> None:
-        """Ends the mirrors and makes the log durable. To be called once the trainer has ended."""
+        """Ends the mirrors, makes the log durable and sends home those who are attached.
+
+        To be called once the trainer has ended.
+        """
         self._leaving.set()
         if self._started:
             self._meters.join(timeout=2 * METER_SECONDS)
@@ -116,6 +147,7 @@ class LocalLink:
         for mirror in self._mirrors:
             mirror.close()
         self._log.close()
+        self._server.close()
 
     def _emit(self, event: Event) -> None:
         self._log.append(event)
@@ -160,6 +192,7 @@ class LocalLink:
                 self._emit(StateChanged(state="failed", detail=text))
         finally:
             self._ended.set()
+            self._server.trainer_ended()
 
     def _tell_earlier(self) -> dict[str, float] | None:
         """Delivers what the log holds, as it is read; returns the newest ledger in it, if any, seconds by phase."""

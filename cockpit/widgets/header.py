@@ -28,6 +28,8 @@ class Header(RowsWidget):
     def __init__(self, profile: str, run: str, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._profile, self._run = clean_line(profile), clean_line(run)
+        self.standing = ""
+        """How this screen stands to the run, where it does not simply steer it."""
 
     def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
         if height == 1 and (self.app.size.height < LOWEST or self.app.size.width < NARROWEST):
@@ -53,7 +55,8 @@ class Header(RowsWidget):
         word: list[Piece] = [(f" {state.state.upper()} ", state_style(state.state))]
         detail = clean_line(state.detail)
         note: list[Piece] = [(f"{detail} ", ink.DIM)] if detail and not state.is_final else []
-        word = [*counted(state.checkup), *word]
+        standing: list[Piece] = [(f"{clean_line(self.standing)}  ", ink.WARNING)] if self.standing else []
+        word = [*standing, *counted(state.checkup), *word]
         total = f" / {state.max_steps:,}" if state.max_steps is not None else ""
         digits = len(f"{state.max_steps:,}") if state.max_steps is not None else 6
         step: list[Piece] = [("  step ", ink.DIM), (f"{state.step:>{digits},}", ink.BRIGHT), (total, ink.DIM)]

@@ -25,6 +25,8 @@ class FakeLink:
         self.sent: list[Command] = []
         self.alive = True
         self.started = 0
+        self.has_controls, self.standing, self.catching_up = True, "", False
+        self.asked_for_controls = 0
         self._waiting = list(events)
 
     def start(self) -> None:
@@ -36,6 +38,9 @@ class FakeLink:
 
     def send(self, command: Command) -> None:
         self.sent.append(command)
+
+    def take_controls(self) -> None:
+        self.asked_for_controls += 1
 
     def deliver(self, *events: ev.Event) -> None:
         self._waiting += events

@@ -35,6 +35,7 @@ PRESSED_BY = {
     "overlays": "test_keys.py::test_o_puts_a_published_loss_behind_the_curve",
     "runs": "test_runs_and_logs.py::test_r_and_v_open_runs_and_log_while_training_goes_on",
     "log": "test_runs_and_logs.py::test_r_and_v_open_runs_and_log_while_training_goes_on",
+    "controls": "test_attach.py::test_of_two_screens_one_steers_and_capital_p_takes_the_controls_over_on_both",
     "doctor": "test_doctor_keys.py::test_d_shows_what_was_found_z_silences_it_and_enter_writes_a_profile",
     "report": "test_keys.py::test_capital_s_writes_a_report_while_the_run_goes_on_in_views_too",
     "switch_pane": "test_panes.py::test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse",

@@ -1,0 +1,49 @@
+"""A sitting at a run that another process trains."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from cockpit.app import CockpitApp
+from cockpit.commands_attach import find
+from cockpit.link.socket import SocketLink
+from cockpit.options import ScreenOptions
+from cockpit.recall import Recall
+from cockpit.sanitize import clean_line
+from cockpit.screens.attached import AttachedScreen
+from cockpit.screens.quit import ATTACHED, QuitChoice
+from cockpit.watching import need_terminal, show
+from gpt.commands import Stop
+
+
+class AttachedApp(CockpitApp):
+    """The cockpit of a run that goes on without it."""
+
+    ways_out = ATTACHED
+
+    def _leave(self, choice: QuitChoice | None) -> None:
+        if choice in ("stop", "discard"):
+            self.send(Stop(save=choice == "stop"))
+        elif choice == "detach":
+            self.exit(choice)
+
+
+def attach(name: str | None, runs_dir: Path, options: ScreenOptions) -> int:
+    """Shows a live run until its screen is left. Returns the exit code.
+
+    Raises RunError where there is no such run or no terminal, LinkError where it cannot be attached to.
+    """
+    need_terminal("gpt-cockpit wait RUN waits for a run's end without one")
+    from cockpit import keymap
+
+    keymap.load(keymap.usual_path())
+    run = find(name, runs_dir)
+    link = SocketLink.attach(run, watch=options.readonly)
+    app = AttachedApp(link, options=options, recall=Recall.usual(), main=AttachedScreen(link, thin=options.thin))
+    code = show(app, share=link.profile.screen.cpu_budget)
+    if link.alive:
+        back = " ".join(["gpt-cockpit attach", run.name, *run.where()])
+        sys.stdout.write(f"{clean_line(run.name)} goes on at step {app.state.step:,}; {clean_line(back)} comes back\n")
+    link.close()
+    return code

@@ -1,0 +1,189 @@
+"""The link to a trainer in another process: its log first, then what happens, as it happens."""
+
+from __future__ import annotations
+
+import collections
+import threading
+from collections.abc import Iterable
+
+import msgspec
+
+from cockpit.link import wire
+from cockpit.link.client import Client, call
+from cockpit.logfile import decoded
+from cockpit.runs import Run
+from cockpit.sanitize import clean_line
+from cockpit.state import FINAL_STATES
+from cockpit.stretch import Stretch
+from gpt.commands import Command
+from gpt.config import Profile
+from gpt.events import Event, Failed, LogLine, PilotChanged, StateChanged, StepDone
+
+
+class SocketLink:
+    """Shows a run that another process trains, and steers it while it has the controls.
+
+    The past is read from the log up to where the process begins to tell, in stretches, by a thread; then comes what it
+    tells. Where it could not tell all, the log is read in between: nothing is missing, and nothing comes twice.
+
+    Args:
+        run: the run's folder.
+        client: let in by its process.
+    """
+
+    def __init__(self, run: Run, client: Client) -> None:
+        hello = client.hello
+        self.run, self.run_dir = hello.run, run.path
+        self.profile = _profile(hello)
+        self.pid = hello.pid
+        self._folder, self._client = run, client
+        self._events: collections.deque[tuple[bool, Event | Stretch]] = collections.deque()  # whether of the past, what
+        self._pilot, self._pilot_name = hello.pilot, clean_line(hello.pilot_name)
+        self._at = 0
+        """Bytes of the log that have been delivered."""
+        self._step = 0
+        self._final = False  # whether the newest state told is the last of a sitting
+        self._ended = hello.over
+        """Whether the trainer has ended in order."""
+        self._lost = ""
+        """Why nothing more comes, where it has not."""
+        self._closed = False
+        self.catching_up = True
+        self._thread = threading.Thread(target=self._follow, name="link", daemon=True)
+
+    @classmethod
+    def attach(cls, run: Run, *, watch: bool = False) -> SocketLink:
+        """A link to a run of this machine. Raises LinkError where nobody trains it or lets nobody in."""
+        return cls(run, call(run, screen=True, watch=watch))
+
+    def start(self) -> None:
+        """Begins to deliver. A second call does nothing."""
+        if not self._thread.ident:
+            self._thread.start()
+
+    def drain(self) -> list[Event | Stretch]:
+        """What has come since the last call, oldest first; the past and the present never in one call."""
+        events: list[Event | Stretch] = []
+        while self._events:  # one reader, so what is there stays there
+            past, event = self._events[0]
+            if events and past != self.catching_up:
+                break
+            self.catching_up = past
+            events.append(event)
+            self._events.popleft()
+        return events
+
+    def send(self, command: Command) -> None:
+        """Hands a command to the run's process, which obeys its pilot only. Never blocks."""
+        self._client.order(command)
+
+    @property
+    def alive(self) -> bool:
+        """False once the trainer has ended, or nothing more is heard of it."""
+        return not (self._ended or self._lost)
+
+    @property
+    def has_controls(self) -> bool:
+        """Whether this screen is the pilot."""
+        return self._pilot == self._client.hello.seat
+
+    @property
+    def standing(self) -> str:
+        """What has become of the link, or who steers where it is not this screen."""
+        if self._lost:
+            return self._lost
+        if self.has_controls or self._ended:
+            return ""
+        return (
+            f"watching · {self._pilot_name or 'the screen of the run'} steers"
+            if self._pilot is not None
+            else "watching"
+        )
+
+    def take_controls(self) -> None:
+        """Asks for the controls; they are here once a PilotChanged says so."""
+        self._client.take_controls()
+
+    def close(self) -> None:
+        """Leaves; the run goes on."""
+        self._closed = True
+        self._client.close()
+
+    # The thread
+
+    def _follow(self) -> None:
+        why = "its process is gone"
+        try:
+            self._read_up_to(self._client.hello.offset, past=True)
+            for part in self._client.heard():
+                if isinstance(part, bytes):
+                    self._at += len(part)
+                    self._deliver(decoded(part)[0], past=False)
+                else:
+                    self._heed(part)
+        except (wire.LinkError, OSError) as error:
+            why = str(error)
+        if not self._closed:
+            self._hung_up(why)
+
+    def _heed(self, message: wire.ToReader) -> None:
+        match message:
+            case wire.GoOn():
+                self._read_up_to(message.offset, past=False)
+            case wire.Over():
+                self._ended = True
+            case wire.Answer(refused=why) if why:
+                self._say("warning", f"not done: {why}")
+            case wire.Refused():
+                raise wire.LinkError(f"the run's process refuses: {message.why}")
+
+    def _read_up_to(self, offset: int, *, past: bool) -> None:
+        """Delivers what the log holds up to there and has not been delivered."""
+        if offset > self._at:
+            self._deliver(self._folder.read_stretches(self._at, offset), past=past)
+            self._at = offset
+
+    def _deliver(self, events: Iterable[Event | Stretch], *, past: bool) -> None:
+        for event in events:
+            match event:
+                case Stretch():
+                    self._step = event.last.step
+                case StepDone():
+                    self._step = event.step
+                case StateChanged():
+                    self._final = event.state in FINAL_STATES
+                case PilotChanged() if event.pid == self.pid and not past:
+                    self._pilot, self._pilot_name = event.seat, clean_line(event.pilot)
+                case _:
+                    pass
+            self._events.append((past, event))
+
+    def _hung_up(self, why: str) -> None:
+        """Says what has become of the run, where its process went without a word."""
+        if self._ended:
+            return
+        self._read_up_to(self._folder.size_of_log(), past=False)  # what it wrote and could not tell any more
+        if self._final:
+            self._ended = True
+        elif self._folder.in_use:
+            self._lost = "link lost"
+            self._say("error", f"the link to the run is lost: {why}; it goes on: gpt-cockpit attach comes back to it")
+        else:
+            self._ended = True
+            error = f"process {self.pid}, which trained it, is gone without an ending; its log is all here"
+            self._events.append((False, Failed(step=self._step, phase="other", error=error)))
+            self._events.append((False, StateChanged(state="failed", step=self._step, detail="process gone")))
+
+    def _say(self, level: str, text: str) -> None:
+        """A line for this screen alone."""
+        self._events.append((False, LogLine(level=level, text=text, source="link")))
+
+
+def _profile(hello: wire.Hello) -> Profile:
+    """Raises LinkError where this program does not know the settings of that one."""
+    try:
+        return msgspec.json.decode(hello.profile, type=Profile)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise wire.LinkError(
+            f"the run's settings are of gpt-cockpit {hello.version} and not readable here ({error}); use that version"
+        ) from None

@@ -1,0 +1,128 @@
+"""What every link promises, whether the trainer is here, in another process, or long gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+
+from acted_run import Seat, Stage, essence, stage, wait_until
+from played_runs import START, run_started, step_done, story
+
+from cockpit.link.base import Link
+from cockpit.link.replay import ReplayLink
+from cockpit.state import RunState, reduce_all
+from gpt import commands as do
+from gpt import events as ev
+
+EARLIER = (run_started(), *(step_done(step, 3.0) for step in range(1, 40)), ev.StateChanged(time=START, state="stopped"))
+NOW = tuple(story(300))
+
+
+@pytest.fixture(params=["local", "socket", "replay"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    with stage(tmp_path, monkeypatch) as played:
+        yield played
+
+
+@pytest.fixture
+def sit(scene: Stage, kind: str) -> Callable[[], Seat]:
+    """Takes a seat before the run, by a link of the kind that is tested."""
+
+    def take() -> Seat:
+        if kind == "local":
+            return Seat(scene.local)
+        if kind == "socket":
+            return Seat(scene.attach())
+        link = ReplayLink(scene.folder, at_end=True)
+        link.start()
+        return Seat(link)
+
+    return take
+
+
+def test_all_that_happens_comes_in_order_and_once(scene: Stage, sit: Callable[[], Seat]) -> None:
+    seat = sit()
+    scene.actor.play(*NOW)
+    seat.wait(lambda state: state.step == 300)
+    scene.actor.play(ev.StateChanged(state="paused", step=300))
+    seat.wait(lambda state: state.state == "paused")
+    expected = reduce_all(RunState(), [*NOW, ev.StateChanged(state="paused", step=300)])
+    assert essence(seat.state) == essence(expected)
+
+
+def test_who_comes_late_has_seen_all_of_it_too(scene: Stage, kind: str, sit: Callable[[], Seat]) -> None:
+    half = len(NOW) // 2
+    scene.actor.play(*NOW[:half])
+    if kind != "local":
+        wait_until(lambda: scene.local._log.position()[0] > 10_000)  # some of it is on disk, some on its way
+    seat = sit()
+    scene.actor.play(*NOW[half:])
+    seat.wait(lambda state: state.step == 300 and state.telemetry is not None)
+    assert essence(seat.state) == essence(reduce_all(RunState(), NOW))
+
+
+def test_drain_gives_nothing_where_nothing_happened_and_start_may_be_called_again(
+    scene: Stage, sit: Callable[[], Seat]
+) -> None:
+    seat = sit()
+    scene.actor.play(run_started(), step_done(1, 3.0))
+    seat.wait(lambda state: state.step == 1)
+    seat.link.start()
+    left = [event for event in seat.link.drain() if isinstance(event, ev.StepDone)]
+    assert left == [] and seat.state.step == 1
+
+
+def test_it_knows_the_run_its_folder_and_its_profile(scene: Stage, sit: Callable[[], Seat]) -> None:
+    link: Link = sit().link
+    assert (link.run, link.run_dir, link.profile.name) == (scene.folder.name, scene.folder.path, "demo")
+
+
+def test_what_is_sent_reaches_a_trainer_where_there_is_one(scene: Stage, kind: str, sit: Callable[[], Seat]) -> None:
+    seat = sit()
+    seat.wait(lambda state: seat.link.has_controls)
+    sent = [do.SetConfig(changes={"optim.learning_rate": 3e-4}), do.At(step=9, what=do.Save()), do.Pause()]
+    for command in sent:
+        seat.link.send(command)
+    if kind == "replay":
+        assert scene.actor.heard == []
+    else:
+        wait_until(lambda: len(scene.actor.heard) == 3)
+        assert scene.actor.heard == sent
+
+
+def test_it_is_alive_until_the_trainer_has_ended_and_sending_then_does_no_harm(
+    scene: Stage, kind: str, sit: Callable[[], Seat]
+) -> None:
+    seat = sit()
+    assert seat.link.alive == (kind != "replay")
+    scene.actor.play(*NOW)
+    scene.actor.send(do.Stop())
+    seat.wait(lambda state: state.is_final)
+    wait_until(lambda: not seat.link.alive)
+    seat.link.send(do.Pause())
+    assert seat.take().finished == seat.state.finished is not None
+    assert essence(seat.state)["curve"] == essence(reduce_all(RunState(), NOW))["curve"]
+
+
+def test_what_an_earlier_sitting_logged_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    with stage(tmp_path, monkeypatch, earlier=EARLIER) as scene:
+        if kind == "local":
+            scene.local._folder = scene.folder
+            scene.local._tell_earlier()  # what it does before a trainer that resumes
+        link = {"local": lambda: scene.local, "socket": scene.attach}.get(kind, lambda: ReplayLink(scene.folder, at_end=True))()
+        link.start()
+        seat = Seat(link)
+        seat.wait(lambda state: state.step == 39)
+        scene.actor.play(ev.Resumed(step=20, exact=True), step_done(21, 2.0))
+        seat.wait(lambda state: state.step == 21)
+        assert seat.state.loss.x.tolist() == list(range(1, 22))

@@ -1,0 +1,73 @@
+"""A run seen and steered from another terminal than its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness import Cockpit
+
+from gpt import events as ev
+
+Start = Callable[..., Cockpit]
+
+
+def test_attach_shows_a_headless_run_steers_it_and_leaves_it_alone(start: Start) -> None:
+    run = start("sums.toml", "--headless", "--run", "apart")
+    run.wait_event(ev.StepDone, step=20)
+    screen = start("attach")
+    screen.wait_for("sums · apart", "RUNNING", "has the controls")
+    screen.press(" ")
+    screen.wait_for("PAUSED")
+    screen.press("n")
+    run.wait_event(ev.CommandReceived, command="StepOnce")
+    screen.press(" ")
+    screen.wait_for("RUNNING")
+    screen.press("q")
+    screen.wait_for("leave it running")
+    screen.press("l")
+    assert screen.wait_exit() == 0
+    assert screen.modes_restored() and "gpt-cockpit attach apart comes back" in screen.text
+    left_at = max(event.step for event in run.events() if isinstance(event, ev.StepDone))
+    run.wait_event(ev.StepDone, step=left_at + 20)
+    again = start("attach", "apart")
+    again.wait_for("RUNNING")
+    again.press("q")
+    again.wait_for("save and stop the run")
+    again.press("s")
+    assert run.wait_exit() == 0
+    again.wait_for("stopped and saved")
+    again.press("q")
+    assert again.wait_exit() == 0
+    assert not (run.run_dir / "control.sock").exists()
+
+
+def test_of_two_screens_one_steers_and_capital_p_takes_the_controls_over_on_both(start: Start) -> None:
+    run = start("sums.toml", "--run", "shared")
+    run.wait_for("RUNNING")
+    other = start("attach", "shared")
+    other.wait_for("the screen of the run steers")
+    other.press(" ")
+    other.wait_for("pause is refused")
+    other.press("P")
+    other.wait_for("you have the controls")
+    run.wait_for("steers")
+    other.press(" ")
+    run.wait_for("PAUSED")
+    run.press(" ")
+    run.wait_for("resume is refused")
+    run.press("P")
+    run.wait_for("you have the controls")
+    other.wait_for("watching")
+    run.press(" ")
+    other.wait_for("RUNNING")
+
+
+def test_a_screen_says_that_the_process_is_gone_where_it_was_killed(start: Start) -> None:
+    run = start("sums.toml", "--headless", "--run", "killed")
+    run.wait_event(ev.StepDone, step=20)
+    screen = start("attach", "killed")
+    screen.wait_for("RUNNING")
+    run.process.kill()
+    screen.wait_for("FAILED", "is gone without an ending")
+    screen.press("q")
+    assert screen.wait_exit() == 0
