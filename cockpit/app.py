@@ -293,7 +293,7 @@ class CockpitApp(App[QuitChoice]):
                 self._main.front_sample()
             case ev.PilotChanged():
                 self.say("you have the controls" if self.link.has_controls else pilot_text(event))
-            case ev.LogLine() if event.source == "link" or event.level != "info":
+            case ev.LogLine() if event.level != "info" or (event.source == "link" and self.link.has_controls):
                 self.say(event.text, event.level)
 
     def _obey_setting(self, key: str) -> None:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-
 from acted_run import Seat, Stage, essence, stage, wait_until
 from played_runs import START, run_started, step_done, story
 
@@ -17,7 +15,11 @@ from cockpit.state import RunState, reduce_all
 from gpt import commands as do
 from gpt import events as ev
 
-EARLIER = (run_started(), *(step_done(step, 3.0) for step in range(1, 40)), ev.StateChanged(time=START, state="stopped"))
+EARLIER = (
+    run_started(),
+    *(step_done(step, 3.0) for step in range(1, 40)),
+    ev.StateChanged(time=START, state="stopped"),
+)
 NOW = tuple(story(300))
 
 
@@ -112,14 +114,14 @@ def test_it_is_alive_until_the_trainer_has_ended_and_sending_then_does_no_harm(
     assert essence(seat.state)["curve"] == essence(reduce_all(RunState(), NOW))["curve"]
 
 
-def test_what_an_earlier_sitting_logged_comes_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+def test_what_an_earlier_sitting_logged_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     with stage(tmp_path, monkeypatch, earlier=EARLIER) as scene:
         if kind == "local":
             scene.local._folder = scene.folder
             scene.local._tell_earlier()  # what it does before a trainer that resumes
-        link = {"local": lambda: scene.local, "socket": scene.attach}.get(kind, lambda: ReplayLink(scene.folder, at_end=True))()
+        link = {"local": lambda: scene.local, "socket": scene.attach}.get(
+            kind, lambda: ReplayLink(scene.folder, at_end=True)
+        )()
         link.start()
         seat = Seat(link)
         seat.wait(lambda state: state.step == 39)

@@ -45,7 +45,7 @@ def test_of_two_screens_one_steers_and_capital_p_takes_the_controls_over_on_both
     run = start("sums.toml", "--run", "shared")
     run.wait_for("RUNNING")
     other = start("attach", "shared")
-    other.wait_for("the screen of the run steers")
+    other.wait_for("the screen of the run steers", "RUNNING", "attached")
     other.press(" ")
     other.wait_for("pause is refused")
     other.press("P")
