@@ -49,7 +49,7 @@ NUMBERS_EVERY, THIN_NUMBERS_EVERY = 0.25, 2.0
 """Seconds between two changes of the numbers at least; nobody reads faster. The second with --thin."""
 STILL_EVERY = 30.0
 """The same while the run stands still and only its clock and the machine's meters move."""
-TICKING = (ev.LedgerUpdated, ev.TelemetrySampled, ev.MemorySampled)
+TICKING = (ev.LedgerUpdated, ev.TelemetrySampled, ev.MemorySampled, ev.RanksTimed)
 """Events that come whether anything happens or not."""
 BOX_EVERY = 0.5
 """Seconds between two changes of what an open box says of the run."""

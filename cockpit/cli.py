@@ -107,6 +107,8 @@ def train(
         str | None,
         Parameter(help="Go on from another run's checkpoint, RUN[@STEP], in a new run; --run names it."),
     ] = None,
+    nproc: Annotated[int | None, Parameter(help="Train on this many ranks of this machine, a process each.")] = None,
+    max_restarts: Annotated[int, Parameter(help="With --nproc: starts anew after a rank died.", show_default=True)] = 3,
     headless: Annotated[bool, Parameter(help="Print lines instead of drawing a screen.")] = False,
     theme: Annotated[
         Literal["dark", "light", "ansi", "colorblind"] | None,
@@ -134,6 +136,12 @@ def train(
 
         folder = training_folder(data, loaded.profile.data)
         loaded = profiles.load(loaded.path, (*overrides, f"data.dir={dumps(str(folder), ensure_ascii=False)}"))
+    if nproc is not None:
+        from cockpit import launching
+
+        return launching.launch(
+            loaded, run_name=run, runs_dir=runs_dir, resume=resume, fork=fork, nproc=nproc, max_restarts=max_restarts
+        )
     from cockpit import session
 
     options = ScreenOptions(theme=theme, readonly=readonly, thin=thin)

@@ -19,7 +19,7 @@ BAR_SECONDS = 0.25
 _LEVELS = {"info": "note", "warning": "warn"}
 _SPOKEN_OF_BY_THE_LOG = (
     ev.Resumed, ev.SpikeDetected, ev.CheckpointFailed, ev.Paused, ev.Continued, ev.ConfigChanged, ev.ConfigRefused,
-    ev.DiagnosisMade, ev.DiagnosisEnded,
+    ev.DiagnosisMade, ev.DiagnosisEnded, ev.RanksRestarted,
 )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ LOOK_EVERY = 0.5
 """Seconds between two looks at a file that may grow."""
 
 Line = LogRecord
-_UNSPOKEN = (*METERS, b'{"event":"SampleText"', b'{"event":"CommandReceived"')
+_UNSPOKEN = (*METERS, b'{"event":"RanksTimed"', b'{"event":"SampleText"', b'{"event":"CommandReceived"')
 _SPOKEN_AS_STEPS = (STEP, b'{"event":"StateChanged"', b'{"event":"SampleStarted"', b'{"event":"SampleDone"')
 
 

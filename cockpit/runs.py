@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from cockpit.stretch import Stretch
 
 _BLOCK = 2**17  # what is decoded at once still lies in the processor's cache when its columns are made
-_OWN_FILES = ("run.json", "profile.toml", "events.jsonl", "console.log", "lock", "control.sock", "control.path")
+_LOCK, _LAUNCHER_LOCK = "lock", "launcher.lock"
+_OWN_FILES = (
+    "run.json", "profile.toml", "events.jsonl", "console.log", _LOCK, _LAUNCHER_LOCK, "control.sock", "control.path",
+)  # fmt: skip
 _OWN_FOLDERS = ("checkpoints", "tensorboard", "wandb")
 
 
@@ -98,25 +101,41 @@ class Run:
         return self.path / "checkpoints"
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, *, launching: bool = False) -> Iterator[None]:
         """Holds the run for this process inside the block; a crash lets go of it too.
+
+        Args:
+            launching: for ranks that are yet to be started, and may be started anew: one child of this process at a
+                time can hold the run inside the block, and nobody else.
 
         Raises RunError where another process holds it.
         """
-        lock = self.path / "lock"
+        first, second = (_LAUNCHER_LOCK, _LOCK) if launching else (_LOCK, _LAUNCHER_LOCK)
+        with ExitStack() as held:
+            held.enter_context(self._holding(first))
+            if (self.path / second).exists():
+                with self._holding(second):
+                    pass  # nobody else has the other one
+            yield
+
+    @contextmanager
+    def _holding(self, name: str) -> Iterator[None]:
+        lock = self.path / name
         try:
             file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise RunError(f"{shown(lock)} cannot be opened: {error.strerror}; see to its folder") from None
         try:
-            self._take(file)
+            self._take(file, of_parent=name == _LAUNCHER_LOCK)
             yield
         finally:
             # Never unlinked: who has it open already would then lock a file that nobody else finds.
             os.close(file)
 
-    def _take(self, file: int) -> None:
+    def _take(self, file: int, *, of_parent: bool) -> None:
         try:
+            if of_parent and os.pread(file, 32, 0) == f"{os.getppid()}\n".encode() and not _try_lock(file, 0):
+                return  # our launcher has it for us
             taken = _try_lock(file, _LOCK_PATIENCE)
             if taken:
                 os.ftruncate(file, 0)
@@ -131,14 +150,7 @@ class Run:
     @property
     def in_use(self) -> bool:
         """True while a process holds the lock."""
-        try:
-            file = os.open(self.path / "lock", os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            return not _try_lock(file, 0)
-        finally:
-            os.close(file)
+        return any(_is_locked(self.path / name) for name in (_LOCK, _LAUNCHER_LOCK))
 
     def write_facts(self, facts: Mapping[str, Any]) -> None:
         """Writes run.json, whole or not at all. Raises RunError where the disk refuses."""
@@ -276,7 +288,7 @@ class Run:
             return False
         for name in _OWN_FOLDERS:
             shutil.rmtree(self.path / name, ignore_errors=True)
-        for path in (*map(self.path.joinpath, _OWN_FILES), *self.path.glob("console-rank*.log")):
+        for path in (*map(self.path.joinpath, _OWN_FILES), *self.path.glob("console-*.log")):
             path.unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()  # fails, rightly, where somebody has put a file of theirs
@@ -349,6 +361,17 @@ def _claim_any(runs_dir: Path, profile_name: str) -> Path:
         if path := _claim(runs_dir / f"{stem}-{words.choice(_COLOURS)}-{words.choice(_ANIMALS)}{number}"):
             return path
     raise AssertionError("there is always another number")
+
+
+def _is_locked(lock: Path) -> bool:
+    try:
+        file = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return not _try_lock(file, 0)
+    finally:
+        os.close(file)
 
 
 def _try_lock(file: int, patience: float) -> bool:

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import msgspec
 
-from cockpit import __version__, forking
+from cockpit import __version__, forking, launched
 from cockpit import profile as profiles
 from cockpit.forking import Fork
 from cockpit.headless import HeadlessReporter
@@ -73,7 +73,7 @@ def run(
         if not ranks.is_first:
             return crew.serve(ranks)
         with crew.told_in_any_case(ranks) as tell:
-            if fork is None:
+            if fork is None or launched.read().restart:  # then the fork is made already
                 return _lead(loaded, run_name, runs_dir, resume, headless, options, ranks, tell)
             made, code = _fork(fork, run_name, runs_dir), 2
             try:
@@ -96,20 +96,28 @@ def _lead(
     ranks: Ranks, tell: crew.Tell,
 ) -> int:  # fmt: skip
     """The sitting of the first rank, or the only one: it has the run's folder, and tells the others what to train."""
+    launch = launched.read()
+    there = launch.run(runs_dir, run_name)
+    if there is not None:
+        run_name, resume = there.name, resume or there.checkpoint_time() is not None
     sitting = _resume(loaded, run_name, runs_dir) if resume else None
     profile = sitting.profile if sitting else loaded.profile
     check_share(profile, ranks.size)
     check_source(profile.data, profile.model)
     check_trackers(profile.track)
-    folder = sitting.folder if sitting else Run.create(runs_dir, run_name, profile.name)
+    folder = sitting.folder if sitting else there or Run.create(runs_dir, run_name, profile.name)
     with folder.lock():
         if not sitting:
             folder.write_profile(loaded.text)
-            folder.write_facts(_facts(loaded, folder))
-        else:
-            folder.write_facts(folder.read_facts() | {"file_settings": _file_settings(loaded)})
+            folder.write_facts(_facts(loaded, folder) | launch.facts(0))
+        elif not launch.restart:
+            facts = {"file_settings": _file_settings(loaded), **launch.facts(checkpoint.step_of(sitting.checkpoint))}
+            folder.write_facts(folder.read_facts() | facts)
         checkpoint_path = sitting.checkpoint if sitting else None
-        link = LocalLink(folder, profile, resume=checkpoint_path, attended=not headless, ranks=ranks)
+        restarted = launch.restarted(checkpoint.step_of(checkpoint_path) if checkpoint_path else 0)
+        link = LocalLink(
+            folder, profile, resume=checkpoint_path, attended=not headless, ranks=ranks, restarted=restarted
+        )
         tell(crew.Task(folder.path, checkpoint_path, profile))
 
         def reload_profile() -> Profile:
@@ -302,6 +310,8 @@ def _resume(loaded: Loaded, run_name: str | None, runs_dir: Path) -> _Sitting:
         ) from None
     file_then: dict[str, Any] = folder.read_facts().get("file_settings", {})
     profile = _resumed_profile(loaded, file_then, at_checkpoint)
+    if launched.read().has_saved(folder.read_facts(), state["step"]):
+        profile = at_checkpoint
     wanted = {key: getattr(profile.model, key) for key in state["model"]}
     difference = checkpoint.shape_difference(state["model"], {k: v for k, v in wanted.items() if v is not None})
     if difference:

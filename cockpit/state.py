@@ -20,6 +20,7 @@ from cockpit.gallery import Gallery
 from cockpit.meters import Meters
 from cockpit.pilotage import Pilotage, steered
 from cockpit.rangetest import RangeTestRecord
+from cockpit.rollbook import RollBook, restart_text
 from cockpit.series import Series
 from cockpit.smoothing import DECAYS, USUAL, smoothed
 from cockpit.stretch import Stretch, packed
@@ -146,6 +147,8 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     """What the doctor has found."""
     pilot: ev.PilotChanged | None = None
     """Who has the controls since they last changed hands in this sitting; None: they have not."""
+    ranks: RollBook = msgspec.field(default_factory=RollBook)
+    """What the ranks of a shared run took, and how often they were started anew."""
 
     @property
     def is_final(self) -> bool:
@@ -215,8 +218,8 @@ def _run_started(state: RunState, event: ev.RunStarted) -> RunState:
         state, started=event, max_steps=event.max_steps, step=event.step, start_step=event.step,
         finished=None, failed=None,
         tokens=state.tokens if event.step == state.step else event.step * event.tokens_per_step,
-        meters=meters.sat_down(state.meters, event.time),
         pilot=state.pilot if state.pilot and state.pilot.pid == event.pid else None,
+        meters=meters.sat_down(state.meters, event.time), ranks=state.ranks.sat_down(event),
     )  # fmt: skip
 
 
@@ -270,7 +273,7 @@ def _stretch_done(state: RunState, stretch: Stretch) -> RunState:
     """What its events do one by one, at once."""
     steps, losses, lr, grad_norm, ms, mfu, tokens_per_s = stretch.columns[:7]
     ledger, ledger_time, wall, at_start = state.ledger, state.ledger_time, state.wall, state.ledger_at_start
-    memory, telemetry, cpu_load, timeline = state.memory, state.telemetry, [], state.timeline
+    memory, telemetry, cpu_load, timeline, ranks = state.memory, state.telemetry, [], state.timeline, state.ranks
     firsts = np.flatnonzero(steps == state.start_step + 1).tolist()
     for before, event in stretch.beside:
         while firsts and firsts[0] < before:
@@ -280,6 +283,8 @@ def _stretch_done(state: RunState, stretch: Stretch) -> RunState:
             timeline = timeline.take(event.seconds)
         elif isinstance(event, ev.MemorySampled):
             memory = event
+        elif isinstance(event, ev.RanksTimed):
+            ranks = ranks.take(event)
         else:
             telemetry = event
             cpu_load.append((event.time, event.cpu_percent))
@@ -293,7 +298,7 @@ def _stretch_done(state: RunState, stretch: Stretch) -> RunState:
         tokens_per_s=state.tokens_per_s.extend(steps, tokens_per_s),
         meters=meters.stretch_done(state.meters, stretch, state.step),
         ledger=ledger, ledger_time=ledger_time, wall=wall, ledger_at_start=ledger if firsts else at_start,
-        memory=memory, telemetry=telemetry, timeline=timeline,
+        memory=memory, telemetry=telemetry, timeline=timeline, ranks=ranks,
         cpu_load=state.cpu_load.extend([at for at, _ in cpu_load], [load for _, load in cpu_load]),
     )  # fmt: skip
 
@@ -449,6 +454,16 @@ def _telemetry_sampled(state: RunState, event: ev.TelemetrySampled) -> RunState:
     )  # fmt: skip
 
 
+def _ranks_timed(state: RunState, event: ev.RanksTimed) -> RunState:
+    return _with(state, ranks=state.ranks.take(event))
+
+
+def _ranks_restarted(state: RunState, event: ev.RanksRestarted) -> RunState:
+    text = restart_text(event)
+    state = _with(state, ranks=state.ranks.restarted(event), state="starting", failed=None)
+    return _log(_mark(state, event.step, "resume", text), event, text, "warning")
+
+
 def _log_line(state: RunState, event: ev.LogLine) -> RunState:
     return _log(state, event, event.text, event.level, event.source)
 
@@ -486,5 +501,6 @@ _REDUCERS: dict[type, Callable[[RunState, Any], RunState]] = {
     ev.ConfigRefused: _config_refused, ev.CommandScheduled: _scheduled, ev.CommandUnscheduled: _unscheduled,
     ev.PilotChanged: _pilot_changed, ev.DiagnosisMade: _diagnosis_made, ev.DiagnosisEnded: _diagnosis_ended,
     ev.LedgerUpdated: _ledger_updated, ev.MemorySampled: _memory_sampled, ev.StateMeasured: _state_measured,
-    ev.TelemetrySampled: _telemetry_sampled, ev.LogLine: _log_line, ev.Finished: _finished, ev.Failed: _failed,
+    ev.TelemetrySampled: _telemetry_sampled, ev.RanksTimed: _ranks_timed, ev.RanksRestarted: _ranks_restarted,
+    ev.LogLine: _log_line, ev.Finished: _finished, ev.Failed: _failed,
 }  # fmt: skip

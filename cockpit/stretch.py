@@ -11,22 +11,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpt.events import Event, LedgerUpdated, MemorySampled, StepDone, TelemetrySampled
+from gpt.events import Event, LedgerUpdated, MemorySampled, RanksTimed, StepDone, TelemetrySampled
 
 COLUMNS = ("step", "loss", "lr", "grad_norm", "ms", "mfu", "tokens_per_s", "tokens", "time")
 SHORTEST = 4
 """Events that are worth a stretch; fewer are left as they are."""
 
-_BESIDE = (LedgerUpdated, MemorySampled, TelemetrySampled)
+Reading = LedgerUpdated | MemorySampled | TelemetrySampled | RanksTimed
+"""What the meters say between steps."""
+_BESIDE = (LedgerUpdated, MemorySampled, TelemetrySampled, RanksTimed)
 
 
 class Stretch(NamedTuple):
-    """Steps in a row, and readings of clock, memory and machine between them."""
+    """Steps in a row, and readings of clock, memory, machine and ranks between them."""
 
     columns: np.ndarray
     """(9, n) float64, a row for each of COLUMNS; NaN is unknown."""
     last: StepDone
-    beside: tuple[tuple[int, LedgerUpdated | MemorySampled | TelemetrySampled], ...]
+    beside: tuple[tuple[int, Reading], ...]
     """Each reading, and how many of the steps came before it."""
     first_time: float
     time: float
@@ -68,7 +70,7 @@ def coalesced(events: Iterable[Event | Stretch], most: int = 8192) -> Iterator[E
 def _one(stretches: list[Stretch]) -> Stretch:
     if len(stretches) == 1:
         return stretches[0]
-    beside: list[tuple[int, LedgerUpdated | MemorySampled | TelemetrySampled]] = []
+    beside: list[tuple[int, Reading]] = []
     before = 0
     for stretch in stretches:
         beside += [(before + number, event) for number, event in stretch.beside]
@@ -82,7 +84,7 @@ def _together(events: list[Event]) -> Iterable[Event | Stretch]:
     steps = [event for event in events if type(event) is StepDone]
     if len(steps) < SHORTEST:
         return events
-    beside: list[tuple[int, LedgerUpdated | MemorySampled | TelemetrySampled]] = []
+    beside: list[tuple[int, Reading]] = []
     if len(steps) < len(events):
         before = 0
         for event in events:

@@ -46,7 +46,7 @@ def measure(profile: Profile, *, steps: int, warmup: int) -> dict[str, Any]:
     from gpt.guard import Guard
     from gpt.schedule import learning_rate
     from gpt.snapshot import build
-    from gpt.stepper import StepResult
+    from gpt.stepclock import StepResult
 
     device = choose(profile)
     data = open_dataset(profile.data, profile.model)

@@ -159,9 +159,11 @@ class TrainConfig(Section, frozen=True, kw_only=True):
     """`auto`: on for CUDA runs long enough to repay it, off on CPU and MPS."""
     threads: PositiveInt | None = None
     """CPU threads of one rank; None: one per core this process may use, shared among the ranks of this machine."""
-    parallel: Literal["ddp", "fsdp"] = "ddp"
-    """How the ranks of a run share the work: `ddp` keeps the whole model on each, `fsdp` a share of everything. One
-    process alone does not look at it."""
+    parallel: Literal["ddp", "fsdp", "hsdp"] = "ddp"
+    """How the ranks of a run share the work: `ddp` keeps the whole model on each, `fsdp` a share of everything, `hsdp`
+    a share of everything within each group of shard_ranks ranks. One process alone does not look at it."""
+    shard_ranks: PositiveInt | None = None
+    """Ranks of a group that holds the whole model together, for `hsdp`; None: those of one machine."""
 
 
 class OptimConfig(Section, frozen=True, kw_only=True):

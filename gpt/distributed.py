@@ -7,7 +7,8 @@ rank hears its pilot, speaks and writes; at each step boundary all learn what it
 where that is nothing).
 
 `DataParallel` keeps the whole model on each rank (DistributedDataParallel: Li et al. 2020), `ShardedRanks` a share of
-every parameter, gradient and moment (FSDP2, `fully_shard`: Zhao et al. 2023, ZeRO stage 3).
+every parameter, gradient and moment (FSDP2, `fully_shard`: Zhao et al. 2023, ZeRO stage 3), `HybridRanks` a share
+within a group of ranks, of which there are several.
 """
 
 from __future__ import annotations
@@ -16,17 +17,21 @@ import collections
 import contextlib
 import datetime
 import os
-from collections.abc import Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from gpt.commands import Command
+from gpt.config import TrainConfig
 from gpt.errors import CheckpointError, DeviceError
 from gpt.model import GPT
-from gpt.ranks import ALONE, Ranks, launched_ranks
+from gpt.ranks import ALONE, Ranks, check_groups, launched_ranks
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
 
 _T = TypeVar("_T")
 
@@ -43,12 +48,21 @@ def join(*, timeout: datetime.timedelta = TIMEOUT) -> Ranks:
     """
     if launched_ranks() == 1:
         return ALONE
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=timeout)
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, size = next(rendezvous("env://", timeout=timeout))
+    store.set_timeout(timeout)
+    # The launcher keeps one store over restarts: without a place of their own in it, ranks that are started anew may
+    # find the addresses of those before them, and wait for the dead.
+    store = PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
     return DataParallel()
 
 
 class _SeveralRanks(Ranks):
-    """What both ways of sharing have in common."""
+    """What all ways of sharing have in common."""
 
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
@@ -57,8 +71,10 @@ class _SeveralRanks(Ranks):
         self._together = True
         self._waiting = torch.zeros(1, dtype=torch.int64)
 
-    def sharing(self, parallel: str) -> Ranks:
-        return ShardedRanks() if parallel == "fsdp" else DataParallel()
+    def sharing(self, train: TrainConfig) -> Ranks:
+        if train.parallel == "hsdp":
+            return HybridRanks(train.shard_ranks)
+        return ShardedRanks() if train.parallel == "fsdp" else DataParallel()
 
     def exchange(self, inbox: collections.deque[Command]) -> collections.deque[Command]:
         mine = []
@@ -84,6 +100,13 @@ class _SeveralRanks(Ranks):
         values = [value if self.is_first else None]
         dist.broadcast_object_list(values, src=0, device=torch.device("cpu"))
         return values[0]  # pyright: ignore[reportReturnType]
+
+    def collect(self, figures: Sequence[float]) -> list[list[float]]:
+        if not self._together:
+            return super().collect(figures)
+        gathered = torch.empty(self.size, len(figures), dtype=torch.float64)
+        dist.all_gather(list(gathered.unbind()), torch.tensor(figures, dtype=torch.float64))  # on hosts, by gloo
+        return gathered.tolist()
 
     def meet(self) -> None:
         if self._together:
@@ -160,6 +183,7 @@ class ShardedRanks(_SeveralRanks):
     """Each rank holds its share of every parameter and gathers a block's just before it is used."""
 
     parallel = "fsdp"
+    meets_early = True
 
     def check_precision(self, dtype: str) -> None:
         if dtype == "float16":  # each rank would scale and skip by the overflows of its own share
@@ -168,16 +192,20 @@ class ShardedRanks(_SeveralRanks):
             )
 
     def place(self, model: GPT, compiled: bool) -> nn.Module | None:
-        from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
-        mesh = init_device_mesh(next(model.parameters()).device.type, (self.size,))
+        mesh = self._mesh(next(model.parameters()).device.type)
         for block in model.transformer.h:
             if compiled:  # each for itself, so that gathering its weights stays outside; all keep their names
                 block.forward = torch.compile(block.forward)
             fully_shard(block, mesh=mesh)
         fully_shard(model, mesh=mesh)
         return model
+
+    def _mesh(self, device_type: str) -> DeviceMesh:
+        from torch.distributed.device_mesh import init_device_mesh
+
+        return init_device_mesh(device_type, (self.size,))
 
     def share_gradient(self, forward: nn.Module, now: bool) -> None:
         forward.set_requires_gradient_sync(now)  # pyright: ignore[reportCallIssue]
@@ -214,6 +242,30 @@ class ShardedRanks(_SeveralRanks):
 
     def whole_norm(self, norm: torch.Tensor) -> torch.Tensor:
         return self.sum(norm * norm).sqrt()
+
+
+class HybridRanks(ShardedRanks):
+    """Groups of ranks, each of which holds the whole model in shares; a gradient is summed in its group, then between
+    the groups (HSDP: Zhao et al. 2023, section 3.2.2). With a group to a machine, weights never cross the network."""
+
+    def __init__(self, shard_ranks: int | None = None) -> None:
+        super().__init__()
+        self._shards = shard_ranks or self.local_size
+        self._groups = max(1, self.size // self._shards)
+        self.parallel = f"hsdp {self._groups}×{self._shards}"
+
+    def check_precision(self, dtype: str) -> None:
+        check_groups(self.size, self._shards)
+        super().check_precision(dtype)
+
+    def _mesh(self, device_type: str) -> DeviceMesh:
+        from torch.distributed.device_mesh import init_device_mesh
+
+        return init_device_mesh(device_type, (self._groups, self._shards), mesh_dim_names=("groups", "shards"))
+
+    def whole_norm(self, norm: torch.Tensor) -> torch.Tensor:
+        # Over all ranks, not over a group: every rank must come to the same number, to the last bit.
+        return (self.sum(norm * norm) / self._groups).sqrt()
 
 
 def _is_sharded(tensor: torch.Tensor) -> bool:

@@ -452,6 +452,59 @@ class TelemetrySampled(Event, frozen=True, tag=True, kw_only=True):
     """CPU seconds that its thread has spent meanwhile."""
 
 
+class Spread(msgspec.Struct, frozen=True, array_like=True):
+    """Of a figure that every rank has."""
+
+    least: float
+    median: float
+    greatest: float
+
+
+class RankTime(msgspec.Struct, frozen=True, array_like=True):
+    """What the steps of one rank took, means, ms."""
+
+    rank: int
+    ms: float
+    data_ms: float
+    """Part of `ms` spent waiting for data."""
+    own_ms: float | None
+    """Part of `ms` before it waited for another rank; None where ranks meet all along (`fsdp`, `hsdp`)."""
+
+    @property
+    def slowness(self) -> float:
+        """What it is found slow by, ms: its own time, or where that is unknown its waiting for data."""
+        return self.data_ms if self.own_ms is None else self.own_ms
+
+
+class RanksTimed(Event, frozen=True, tag=True, kw_only=True):
+    """What the newest steps took on each of several ranks: spreads, and the slowest by number (gpt.rollcall)."""
+
+    step: int
+    steps: int
+    """How many the means are over."""
+    ranks: int
+    ms: Spread
+    data_ms: Spread
+    own_ms: Spread | None
+    slowest: list[RankTime]
+    """The slowest first, and not many, however many ranks there are."""
+
+
+class RanksRestarted(Event, frozen=True, tag=True, kw_only=True):
+    """A rank ended before its time, and all were started anew; told by the first rank that takes up the run again."""
+
+    step: int
+    """Of the checkpoint that they go on from; 0: there was none yet."""
+    restart: int
+    """Its number within the sitting, from 1."""
+    most: int
+    """Restarts that the launcher was allowed."""
+    rank: int | None = None
+    """Which one ended first; None where the launcher does not say."""
+    how: str = ""
+    """`signal SIGKILL`, `exit code 1`; empty where the launcher does not say."""
+
+
 class LogLine(Event, frozen=True, tag=True, kw_only=True):
     """A line for the log pane."""
 
@@ -490,7 +543,7 @@ AnyEvent = (
     | CheckpointFailed | SampleStarted | SampleText | SampleDone | SampleScored | RangeTestStarted | RangeTestPoint
     | RangeTestDone | Paused | Continued | CommandReceived | ConfigChanged | ConfigRefused | CommandScheduled
     | CommandUnscheduled | PilotChanged | DiagnosisMade | DiagnosisEnded | LedgerUpdated | MemorySampled | StateMeasured
-    | TelemetrySampled | LogLine | Finished | Failed
+    | TelemetrySampled | RanksTimed | RanksRestarted | LogLine | Finished | Failed
 )  # fmt: skip
 
 _encoder = msgspec.json.Encoder()

@@ -39,6 +39,7 @@ _FIXED_REASONS = {
     "train.compile": "the step is built already; stop, then --resume with it",
     "train.threads": "another number of threads gives other bits; stop, then --resume with it",
     "train.parallel": "the model is spread over the ranks already; stop, then --resume with it",
+    "train.shard_ranks": "the model is spread over the ranks already; stop, then --resume with it",
     "track": "it is mirrored from its start; stop, then --resume with it",
     "optim.name": "its state belongs to one optimizer; start a new run with it",
     "optim.beta1": "its state was averaged with the old value; start a new run with it",

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from gpt.coherence import nearest_multiples
 from gpt.commands import Command
-from gpt.config import Profile
+from gpt.config import Profile, TrainConfig
 from gpt.errors import ProfileError
 
 if TYPE_CHECKING:
@@ -49,8 +49,10 @@ def check_share(profile: Profile, size: int) -> None:
     if train.micro_batch_size == "auto":
         raise ProfileError('train.micro_batch_size = "auto" looks at one device; for several ranks set a number')
     accum = profile.grad_accum_steps
-    if train.parallel == "fsdp" and profile.optim.name != "adamw":
+    if train.parallel != "ddp" and profile.optim.name != "adamw":
         raise ProfileError(f"optim.name {profile.optim.name} needs whole matrices; use train.parallel ddp, or adamw")
+    if train.parallel == "hsdp" and train.shard_ranks:
+        check_groups(size, train.shard_ranks)
     if accum % size == 0:
         return
     if train.tokens_per_step is None:
@@ -66,6 +68,13 @@ def check_share(profile: Profile, size: int) -> None:
     )
 
 
+def check_groups(size: int, shard_ranks: int) -> None:
+    """Raises ProfileError where `size` ranks do not make whole groups of `shard_ranks`."""
+    if size % shard_ranks:
+        fitting = ", ".join(str(count) for count in range(1, size + 1) if size % count == 0)
+        raise ProfileError(f"{size} ranks do not make groups of train.shard_ranks {shard_ranks}; it can be {fitting}")
+
+
 class Ranks:
     """A process that trains alone: it is the first rank, and the only one."""
 
@@ -76,15 +85,17 @@ class Ranks:
     local_size = 1
     """Ranks of this run on this machine."""
     parallel: str | None = None
-    """How the ranks share the work, `ddp` or `fsdp`; None alone."""
+    """How the ranks share the work: `ddp`, `fsdp`, or `hsdp 2×4` for 2 groups of 4; None alone."""
+    meets_early = False
+    """Whether a rank waits for the others already before its last backward pass: its own time cannot be told apart."""
 
     @property
     def is_first(self) -> bool:
         """True for the one rank that speaks, samples, and writes into the run's folder."""
         return self.rank == 0
 
-    def sharing(self, parallel: str) -> Ranks:
-        """The same ranks, sharing the work in the way that `train.parallel` names."""
+    def sharing(self, train: TrainConfig) -> Ranks:
+        """The same ranks, sharing the work as `train.parallel` says. Raises ProfileError where they cannot."""
         return self
 
     # -- what all have to know alike --------------------------------------------------------------------------------
@@ -99,6 +110,10 @@ class Ranks:
     def agree(self, value: _T) -> _T:
         """The first rank's value, on every rank."""
         return value
+
+    def collect(self, figures: Sequence[float]) -> list[list[float]]:
+        """Every rank's figures, equally many on each, by rank; on every rank."""
+        return [list(figures)]
 
     def meet(self) -> None:
         """Waits until all ranks have come here."""

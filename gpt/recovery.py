@@ -66,7 +66,7 @@ class Recovery:
     def _ask(self, fault: ev.SpikeDetected) -> None:
         """Pauses until the pilot has decided; ends the run where there is none."""
         self._asking = fault
-        if not self._attended:
+        if not self._run.ranks.agree(self._attended):  # of several ranks only the first knows
             self._give_up(fault)
         self._run.helm.pause()
 

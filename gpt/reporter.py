@@ -18,7 +18,7 @@ from gpt.evaluate import finite
 from gpt.flops import flops_per_token, mfu, parameter_count
 from gpt.ledger import TimeLedger
 from gpt.ranks import ALONE, Ranks
-from gpt.stepper import StepResult
+from gpt.stepclock import StepResult
 
 TICK_SECONDS = 0.5
 """Longest time between two reports of the ledger while something goes on."""

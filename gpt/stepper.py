@@ -6,9 +6,7 @@ queued, so `take` returns the step before (or None), and `drain` is the one plac
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -24,26 +22,10 @@ from gpt.optim import clip_grad_norm, set_learning_rate, set_weight_decay, step_
 from gpt.probe import norm_of_part
 from gpt.ranks import ALONE, Ranks
 from gpt.reader import Reader
+from gpt.stepclock import StepClock, StepResult
 
 PARTS = ("data", "forward", "backward", "optimizer")
 """Parts of a step: a batch is made, the loss is computed, its gradient, the update (clipping included)."""
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one finished step gave. Losses in nats/token, times in seconds."""
-
-    step: int
-    loss: float
-    grad_norm: float
-    lr: float
-    seconds: float
-    """Phases train and data of this step."""
-    data_seconds: float
-    applied: bool
-    """False where the update was left out."""
-    part_norm: float | None = None
-    """Gradient norm of a part of the step (gpt.probe), where that was asked for."""
 
 
 class Stepper:
@@ -80,7 +62,8 @@ class Stepper:
         """Told each of PARTS when `take` has done with it (on a GPU: has queued it). Must not wait for the device."""
         self.is_updating = False
         """True from a step's first change of a weight until it is whole; after an error then, nothing is saved."""
-        self._queued: _Queued | None = None
+        self._under_way: StepClock | None = None
+        self._queued: StepClock | None = None
 
     def portion(self, profile: Profile, lanes: Lanes | None) -> None:
         """Sets in what portions the sequences of each step that follows are taken."""
@@ -113,7 +96,8 @@ class Stepper:
         """
         set_learning_rate(self.optimizer, lr)
         set_weight_decay(self.optimizer, weight_decay)
-        queued = _Queued(step, lr, self.device)
+        queued = StepClock(step, lr, self.device)
+        self._under_way = queued
         total: torch.Tensor | None = None
         self.ranks.begin_step(self.seed, sequence)
         for micro_step in range(self.accum):
@@ -136,6 +120,7 @@ class Stepper:
         norm, applied = self.update(grad_clip, total, limits)
         self.on_part("optimizer")
         queued.finish(total, norm, applied)
+        self._under_way = None
         self.is_updating = False
         if not self.device.lags:
             return queued.read()
@@ -153,11 +138,17 @@ class Stepper:
             loss = self.lanes.add_gradient(inputs, targets, 1 / self.accum, lambda: self.on_part("forward"))
         else:
             share = self.share_of_loss(inputs, targets)
+            self._note_own_time()
             self.on_part("forward")
             self.backward(share)
             loss = share.detach()
         self.on_part("backward")
         return loss
+
+    def _note_own_time(self) -> None:
+        """At the end of each forward pass: in the last backward pass ranks wait for each other, if not before."""
+        if self._under_way and self.ranks.size > 1 and not self.ranks.meets_early:
+            self._under_way.note_own()
 
     def share_of_loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """This micro-step's share of this rank's mean loss in the step, on the device."""
@@ -239,62 +230,3 @@ def _ignore(part: str) -> None:
 
 class Abandoned(Exception):
     """A step was given up between two micro-steps; the weights are those of the step before."""
-
-
-class _Queued:
-    """A step under way: its clocks, and its figures on their way to the host."""
-
-    def __init__(self, step: int, lr: float, device: Device) -> None:
-        self.step, self.lr, self.device = step, lr, device
-        self.data_seconds = 0.0
-        self.part_norm: torch.Tensor | None = None
-        self.away = 0.0  # seconds spent between micro-steps on other phases: paused, sampling, evaluating
-        self.start = time.perf_counter()
-        self.events = None
-        if device.lags:
-            self.events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
-            self.events[0].record()
-
-    def pause_while(self, between: Callable[[], bool]) -> bool:
-        start = time.perf_counter()
-        go_on = between()
-        self.away += time.perf_counter() - start
-        return go_on
-
-    def waiting_for_data(self) -> _DataClock:
-        return _DataClock(self)
-
-    def finish(self, loss: torch.Tensor, norm: torch.Tensor, applied: torch.Tensor) -> None:
-        """Marks the end of the step; on a GPU starts the copy of all scalars to the host."""
-        known = [loss, norm, applied] if self.part_norm is None else [loss, norm, applied, self.part_norm]
-        figures = torch.stack([figure.float() for figure in known])
-        if self.events:
-            self.scalars = torch.empty(len(known), pin_memory=True)
-            self.scalars.copy_(figures, non_blocking=True)
-            self.events[1].record()
-        else:
-            self.scalars = figures.cpu()
-            self.seconds = time.perf_counter() - self.start - self.away
-
-    def read(self) -> StepResult:
-        """The one place where the host waits for the device."""
-        if self.events:
-            self.events[1].synchronize()
-            self.seconds = max(0.0, self.events[0].elapsed_time(self.events[1]) / 1e3 - self.away)
-        loss, norm, applied, *part = self.scalars.tolist()
-        return StepResult(
-            self.step, loss, norm, self.lr, self.seconds, self.data_seconds, bool(applied), part[0] if part else None
-        )
-
-
-class _DataClock:
-    """Adds the time inside a `with` block to a step's data_seconds."""
-
-    def __init__(self, queued: _Queued) -> None:
-        self.queued = queued
-
-    def __enter__(self) -> None:
-        self.start = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.queued.data_seconds += time.perf_counter() - self.start

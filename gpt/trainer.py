@@ -32,10 +32,12 @@ from gpt.record import Record
 from gpt.recovery import Recovery
 from gpt.reporter import Reporter
 from gpt.rewind import WayBack
+from gpt.rollcall import RollCall
 from gpt.saver import Saver
 from gpt.schedule import learning_rate
 from gpt.snapshot import Snapshot, build
-from gpt.stepper import Abandoned, StepResult
+from gpt.stepclock import StepResult
+from gpt.stepper import Abandoned
 from gpt.watch import Watch
 
 
@@ -67,13 +69,14 @@ class Trainer:
         self.profile = profile
         self.run_dir = run_dir
         self.emit = emit if ranks.is_first else _say_nothing
-        self.ranks = ranks.sharing(profile.train.parallel)
+        self.ranks = ranks.sharing(profile.train)
         self.resume, self._forked_from = resume, forked_from
         self.step = 0
         self.samples = 0
         self.config_log: list[dict[str, Any]] = []
         self.ledger = ledger or TimeLedger("startup")
         self.reporter = Reporter(self.emit, self.ledger, self.ranks)
+        self.roll_call = RollCall(self.emit, self.ranks)
         saver = Saver(run_dir / "checkpoints", self.emit, self.ranks)
         self._threads = contextlib.ExitStack()  # ends those that the run has beside its own
         self._threads.callback(saver.close)
@@ -125,6 +128,7 @@ class Trainer:
         """Takes the steps that are left."""
         while not self._done():
             if self._take_step():
+                self.roll_call.maybe_call(self.step, self.profile.train.log_interval)
                 self.recovery.heed_guard()
                 self.beside.maybe_sample()
                 self.beside.maybe_evaluate()
@@ -213,6 +217,7 @@ class Trainer:
             tokens = self.tokens - behind * self.profile.tokens_per_step
             self.reporter.step_done(result, self.profile, tokens=tokens)
             self.watch.take_in(result, self.profile)
+            self.roll_call.take_in(result)
 
     def _conclude(self) -> bool:
         """The last evaluation and sample, unless a Stop leaves them out; True where there are more steps to take."""

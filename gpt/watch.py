@@ -10,7 +10,8 @@ from gpt.events import Event, LogLine, SpikeDetected
 from gpt.guard import Guard, Limits
 from gpt.noise import NoiseScale
 from gpt.probe import part_of_step, why_none
-from gpt.stepper import Stepper, StepResult
+from gpt.stepclock import StepResult
+from gpt.stepper import Stepper
 
 
 class Watch:

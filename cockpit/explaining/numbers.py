@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cockpit import format as fmt
 from cockpit.doctor.evidence import Evidence
-from cockpit.explaining import amounts, losses, machine, speed, updates, utilization
+from cockpit.explaining import amounts, losses, machine, speed, together, updates, utilization
 from cockpit.explaining.explanation import Explanation
 
 
@@ -40,6 +40,7 @@ NUMBERS: dict[str, Number] = {
     "reserved": Number("a", machine.reserved),
     "load": Number("o", machine.load),
     "process_load": Number("c", machine.process_load),
+    "ranks": Number("i", together.ranks),
     "goodput": Number("d", speed.goodput),
     "eta": Number("e", speed.eta),
 }

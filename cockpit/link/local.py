@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import collections
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from cockpit.budget import FrameBudget
 from cockpit.eventlog import EventLog
@@ -19,7 +22,17 @@ from cockpit.telemetry import ConsoleTail, Telemetry
 from cockpit.trackers import wanted_trackers
 from gpt.commands import Command, Leave
 from gpt.config import Profile
-from gpt.events import ConfigChanged, Event, Failed, LedgerUpdated, LogLine, RunStarted, StateChanged
+from gpt.events import (
+    ConfigChanged,
+    Event,
+    Failed,
+    LedgerUpdated,
+    LogLine,
+    RanksRestarted,
+    Resumed,
+    RunStarted,
+    StateChanged,
+)
 from gpt.ledger import TimeLedger
 from gpt.ranks import ALONE, Ranks
 
@@ -41,11 +54,13 @@ class LocalLink:
         resume: the checkpoint's folder to go on from, or None.
         attended: whether somebody watches, and can be asked what to do; until Leave is sent.
         ranks: those that train the run together, this one the first.
+        restarted: what there is to say where they were started anew, for one of them had died.
     """
 
     def __init__(
-        self, run: Run, profile: Profile, *, resume: Path | None = None, attended: bool = False, ranks: Ranks = ALONE
-    ) -> None:
+        self, run: Run, profile: Profile, *, resume: Path | None = None, attended: bool = False, ranks: Ranks = ALONE,
+        restarted: RanksRestarted | None = None,
+    ) -> None:  # fmt: skip
         self.run, self.run_dir, self.profile = run.name, run.path, profile
         self.failure: Failed | None = None
         """What ended the trainer, if it was an error."""
@@ -56,7 +71,7 @@ class LocalLink:
         self.known: Callable[[], RunState] | None = None
         """Gives what follows the run here knows of it, for the doctor to look at: nobody reduces its events twice."""
         self._folder = run
-        self._resume, self._attended, self._ranks = resume, attended, ranks
+        self._resume, self._attended, self._ranks, self._restarted = resume, attended, ranks, restarted
         self._log = EventLog(run.events_path)
         self._server = LinkServer(
             run, profile, self._log, obey=self._obey, tell=lambda event: self._emit(event), attended=attended
@@ -171,8 +186,10 @@ class LocalLink:
     def _train(self) -> None:
         ledger = TimeLedger("startup")
         try:
-            if self._resume:
+            if self._resume or self._restarted:
                 ledger = TimeLedger("startup", seconds=self._tell_earlier())
+            if self._restarted:
+                self._tell_restart(self._restarted)
             from gpt.trainer import Trainer  # imports torch: after the first frame
 
             trainer = Trainer(
@@ -193,6 +210,11 @@ class LocalLink:
         finally:
             self._ended.set()
             self._server.trainer_ended()
+
+    def _tell_restart(self, restarted: RanksRestarted) -> None:
+        self._emit(msgspec.structs.replace(restarted, time=time.time()))
+        if self._resume is None:  # what the log holds is void; a trainer that begins does not say so
+            self._emit(Resumed(step=0, exact=False, why="begun anew, before there was a checkpoint"))
 
     def _tell_earlier(self) -> dict[str, float] | None:
         """Delivers what the log holds, as it is read; returns the newest ledger in it, if any, seconds by phase."""

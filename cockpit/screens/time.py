@@ -11,6 +11,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from cockpit import format as fmt
+from cockpit.rollbook import RollBook, restart_text
 from cockpit.screens.view import View
 from cockpit.state import RunState
 from cockpit.widgets import ink
@@ -26,6 +27,8 @@ LEAST = 0.05
 """Share of a column of the strips from which on a phase has a cell in it."""
 NAME, SECONDS, SHARE = 9, 11, 8
 """Cells of a phase's name, of a duration, and of a share with its unit."""
+RANK, MS = 11, 11
+"""Cells of a rank's name, and of a time in ms."""
 
 
 def show_time(app: CockpitApp) -> None:
@@ -74,6 +77,8 @@ class Ledger(RowsWidget):
         recent = state.timeline.since(seconds, whole)
         minutes = f"last {fmt.duration(seconds)}"
         lines = [row(width, []), *table(whole, recent, minutes, width)]
+        if state.ranks.newest:
+            lines += [row(width, []), *ranks_table(state.ranks, width)]
         lines.append(row(width, []))
         room = height - len(lines)
         strips = [("the whole run", 0.0), (f"the {minutes}", wall - seconds)]
@@ -119,6 +124,35 @@ def table(
 def _amount(seconds: float, of: float, style: Style) -> list[Piece]:
     share = fmt.percent(seconds / of if of > 0 else None)
     return [(f"{fmt.duration(seconds):>{SECONDS}}", style), (f"{share:>{SHARE - 2}}", style), (" %", ink.FAINT)]
+
+
+def ranks_table(book: RollBook, width: int) -> list[Strip]:
+    """What the ranks' steps took: the spread over all, then the slowest one by one; as many as there are, few rows."""
+    newest = book.newest
+    if newest is None:
+        return []
+    own = newest.own_ms
+    heads = ["step", "data", "own"] if own else ["step", "data"]
+    title = f"{newest.ranks:,} ranks, mean of {newest.steps:,} steps, ms"
+    words = [("own: before it waits for another rank ", ink.DIM)] if own and width >= 90 else []
+    lines = [rule(width, [(title, ink.TEXT)], words)]
+    lines.append(row(width, [(" " * RANK, ink.DIM), *((f"{head:>{MS}}", ink.DIM) for head in heads)]))
+    spreads = [newest.ms, newest.data_ms, *([own] if own else [])]
+    for name in ("least", "median", "greatest"):
+        figures = [fmt.number(getattr(spread, name), 1) for spread in spreads]
+        pieces: list[Piece] = [(f" {name:<{RANK - 1}}", ink.TEXT)]
+        lines.append(row(width, pieces + [(f"{figure:>{MS}}", ink.TEXT) for figure in figures]))
+    slow = book.straggler()
+    for time in newest.slowest:
+        figures = [fmt.number(figure, 1) for figure in (time.ms, time.data_ms, time.own_ms)[: len(heads)]]
+        pieces = [(f" {f'rank {time.rank}':<{RANK - 1}}", ink.DIM)]
+        pieces += [(f"{figure:>{MS}}", ink.BRIGHT) for figure in figures]
+        if slow and slow.rank == time.rank:
+            pieces.append((f"  slowest in {slow.calls} of the last {slow.of}", ink.DIM))
+        lines.append(row(width, pieces))
+    if book.restarts:
+        lines.append(row(width, [(f" {restart_text(book.restarts[-1])}", ink.DIM)]))
+    return lines
 
 
 def strip(state: RunState, title: str, start: float, end: float, width: int, height: int) -> list[Strip]:

@@ -154,6 +154,16 @@ def process_load(state: RunState) -> Reading:
     return Reading("this run", fmt.number(value, 2), "cores")
 
 
+def ranks(state: RunState) -> Reading:
+    """How many there are, and how far the slowest one is behind."""
+    newest, slow = state.ranks.newest, state.ranks.straggler()
+    notes = ()
+    if slow:
+        behind = f"+{fmt.percent(slow.excess, 0)} %"
+        notes = (f"slowest {slow.rank}, {behind} of a step", f"rank {slow.rank} {behind}", behind)
+    return Reading("ranks", fmt.number(newest.ranks if newest else None), "", notes)
+
+
 Column = tuple[Callable[[RunState], Reading], ...]
 
 LAYOUTS: dict[int, tuple[Column, ...]] = {
@@ -175,6 +185,9 @@ LAYOUTS: dict[int, tuple[Column, ...]] = {
     ),
 }
 """Columns by how many fit, the most wanted readings first in each."""
+LEAST_OF_SEVERAL = {3: load, 4: process_load}
+"""By how many columns there are, what stands back for the ranks where there are several: the first one's own meters
+say least then."""
 
 
 class Instruments(RowsWidget):
@@ -188,7 +201,7 @@ class Instruments(RowsWidget):
         """Whether values have their recent curve beside them."""
 
     def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
-        layout, gap, each = _divided(width)
+        layout, gap, each = _divided(width, state)
         widths = [each] * len(layout)
         lines = []
         for line in range(min(height, max(len(column) for column in layout))):
@@ -203,7 +216,7 @@ class Instruments(RowsWidget):
 
     def tiles(self) -> dict[str, Region]:
         """Where each reading stands within this widget, by the name of its function."""
-        layout, gap, each = _divided(self.size.width)
+        layout, gap, each = _divided(self.size.width, self._state)
         found: dict[str, Region] = {}
         for number, column in enumerate(layout):
             for line, read in enumerate(column[: self.size.height]):
@@ -211,11 +224,14 @@ class Instruments(RowsWidget):
         return found
 
 
-def _divided(width: int) -> tuple[tuple[Column, ...], int, int]:
+def _divided(width: int, state: RunState) -> tuple[tuple[Column, ...], int, int]:
     """(the layout for a width, cells between its columns, cells of each)."""
     number = 1 if width < 56 else 2 if width < 112 else 3 if width < 160 else 4
     gap = 3 if number > 2 else 2
-    return LAYOUTS[number], gap, (width - 2 - gap * (number - 1)) // number
+    layout, least = LAYOUTS[number], LEAST_OF_SEVERAL.get(number)
+    if state.ranks.newest:
+        layout = tuple(tuple(ranks if read is least else read for read in column) for column in layout)
+    return layout, gap, (width - 2 - gap * (number - 1)) // number
 
 
 def cell(reading: Reading, width: int) -> list[Piece]:

@@ -15,6 +15,7 @@ from cockpit.widgets import instruments
 from gpt import events as ev
 from gpt.config import Profile
 from gpt.errors import ProfileError
+from gpt.rollcall import summary
 
 GPT2 = profile("gpt2_124m", train__eval_interval=100)
 SHAKESPEARE = profile("shakespeare_char")
@@ -228,7 +229,8 @@ def test_each_number_of_a_whole_run_is_told_in_all_five_ways() -> None:
         measurements=9,
     )  # fmt: skip
     done = ev.EvalDone(step=300, train_loss=4.6, val_loss=4.6, val_stderr=0.004, bpb=1.5, seconds=5.0, best=True)
-    known = evidence(GPT2, reduce_all(sound().state, [*gpu_meters(), noise, done]))
+    roll_call = summary(300, 10, [[1000.0, 2.0, 700.0], [1000.0, 2.0, 720.0]])
+    known = evidence(GPT2, reduce_all(sound().state, [*gpu_meters(), noise, done, roll_call]))
     told = explain_all(known)
     assert [each.id for each in told] == list(NUMBERS)
     for each in told:
