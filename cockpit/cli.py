@@ -14,7 +14,7 @@ from typing import Annotated, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from cockpit import __version__, commands_data, commands_eval, commands_sample
+from cockpit import __version__, commands_data, commands_eval, commands_sample, commands_steer
 from cockpit.commands_attach import attach
 from cockpit.commands_compare import compare
 from cockpit.commands_doctor import doctor
@@ -36,6 +36,8 @@ app = App(
     "       gpt-cockpit serve PROFILE [--port N] [OPTIONS]\n"
     "       gpt-cockpit runs [--screen] [--json]\n"
     "       gpt-cockpit attach [RUN] [--watch]\n"
+    "       gpt-cockpit wait|stop|pause|continue RUN\n"
+    "       gpt-cockpit send RUN COMMAND [KEY=VALUE …]\n"
     "       gpt-cockpit replay RUN [--speed N] [--end]\n"
     "       gpt-cockpit keys\n"
     "       gpt-cockpit bench PROFILE [--baseline] [--screen] [--json]\n"
@@ -71,6 +73,11 @@ app.command(compare)
 app.command(report)
 app.command(serve)
 app.command(attach)
+app.command(commands_steer.wait)
+app.command(commands_steer.stop)
+app.command(commands_steer.pause)
+app.command(commands_steer.continue_, name="continue")
+app.command(commands_steer.send)
 
 RunsDir = Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)]
 

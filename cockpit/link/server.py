@@ -353,20 +353,28 @@ class _Reader:
         self._size = 0  # bytes of the log that wait
 
     def begin(self, offset: int, lines: bytes) -> None:
-        """Tells it of the log from here on."""
+        """Tells it of the log from here on.
+
+        Args:
+            offset, lines: the log on disk, and what of it is not there yet and can be read nowhere else.
+        """
         self.is_behind, self._told = False, offset
-        self.hear(offset, lines)
+        self._wait(lines)
 
     def hear(self, offset: int, lines: bytes) -> None:
         """Takes lines of the log for it; those that it was sent already are left out."""
-        if self.is_behind or offset < self._told or not lines:
+        if self.is_behind or offset < self._told:
             return
-        if offset > self._told or self._size > MOST_WAITING:
+        if offset > self._told or self._size + len(lines) > MOST_WAITING:
             self.is_behind = True
-            return
-        self.waiting.append(memoryview(lines))
-        self._size += len(lines)
-        self._told = offset + len(lines)
+        else:
+            self._wait(lines)
+
+    def _wait(self, lines: bytes) -> None:
+        if lines:
+            self.waiting.append(memoryview(lines))
+            self._size += len(lines)
+            self._told += len(lines)
 
     def send_waiting(self) -> bool:
         """Sends as much as is taken; True where some still waits. Raises OSError where nobody is there any more."""
@@ -383,6 +391,7 @@ class _Reader:
         return False
 
     def catch_up(self, offset: int, lines: bytes) -> None:
-        """Says from where in the log it goes on, for one who was too slow."""
-        self.waiting.append(memoryview(wire.encode(wire.GoOn(offset=offset))))
-        self.begin(offset, lines)
+        """Says from where in the log it goes on, for one who was too slow; nothing is told twice."""
+        known = max(0, self._told - offset)
+        self.waiting.append(memoryview(wire.encode(wire.GoOn(offset=offset + known))))
+        self.begin(offset + known, lines[known:])

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import msgspec
 
 from cockpit.link import wire
-from cockpit.link.client import Client, call
+from cockpit.link.client import PATIENCE, Client, call
 from cockpit.logfile import decoded
 from cockpit.runs import Run
 from cockpit.sanitize import clean_line
@@ -29,9 +29,10 @@ class SocketLink:
     Args:
         run: the run's folder.
         client: let in by its process.
+        told_the_past: deliver only what happens from now on.
     """
 
-    def __init__(self, run: Run, client: Client) -> None:
+    def __init__(self, run: Run, client: Client, *, told_the_past: bool = False) -> None:
         hello = client.hello
         self.run, self.run_dir = hello.run, run.path
         self.profile = _profile(hello)
@@ -39,7 +40,7 @@ class SocketLink:
         self._folder, self._client = run, client
         self._events: collections.deque[tuple[bool, Event | Stretch]] = collections.deque()  # whether of the past, what
         self._pilot, self._pilot_name = hello.pilot, clean_line(hello.pilot_name)
-        self._at = 0
+        self._at = hello.offset if told_the_past else 0
         """Bytes of the log that have been delivered."""
         self._step = 0
         self._final = False  # whether the newest state told is the last of a sitting
@@ -52,9 +53,9 @@ class SocketLink:
         self._thread = threading.Thread(target=self._follow, name="link", daemon=True)
 
     @classmethod
-    def attach(cls, run: Run, *, watch: bool = False) -> SocketLink:
+    def attach(cls, run: Run, *, watch: bool = False, patience: float = PATIENCE) -> SocketLink:
         """A link to a run of this machine. Raises LinkError where nobody trains it or lets nobody in."""
-        return cls(run, call(run, screen=True, watch=watch))
+        return cls(run, call(run, screen=True, watch=watch, patience=patience))
 
     def start(self) -> None:
         """Begins to deliver. A second call does nothing."""
@@ -81,6 +82,11 @@ class SocketLink:
     def alive(self) -> bool:
         """False once the trainer has ended, or nothing more is heard of it."""
         return not (self._ended or self._lost)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the trainer has ended: in order, or with its process."""
+        return self._ended
 
     @property
     def has_controls(self) -> bool:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from cockpit.runs import Run
 
 
+SHORT_PATIENCE = 0.5
+"""Seconds for which another screen may stand still for it."""
+
+
 class AttachedScreen(MainScreen):
     """Ends its link when it goes."""
 
@@ -42,5 +46,5 @@ def visit_live(app: CockpitApp, run: Run) -> None:
 
     Raises LinkError where its process lets nobody in.
     """
-    link = SocketLink.attach(run)
+    link = SocketLink.attach(run, patience=SHORT_PATIENCE)
     visit(app, link, AttachedScreen(link, thin=app.options.thin), flatten(link.profile))

@@ -276,7 +276,9 @@ class RunsView(TypingView[StartNext]):
         self.cockpit.open(ResumeScreen(Run(self._runs_dir / glance.name), glance, can_start=self._can_start), start)
 
     def action_attach(self) -> None:
-        """Says where the run under the bar is trained."""
+        """Attaches to the run under the bar; where that cannot be, says where it is trained."""
+        from cockpit.screens.attached import visit_live
+
         glance = self.table.current
         if glance is None:
             return
@@ -284,12 +286,19 @@ class RunsView(TypingView[StartNext]):
             self.cockpit.say(f"{clean_line(glance.name)} is not being trained: enter opens it, r resumes it", "warning")
             self.cockpit.frame(force=True)
             return
+        if glance.name == self.table.here:
+            self.dismiss(None)
+            return
+        run = Run(self._runs_dir / glance.name)
 
         def watch(agreed: bool | None) -> None:
             if agreed:
                 self.action_open()
 
-        self.cockpit.open(AttachScreen(Run(self._runs_dir / glance.name), glance), watch)
+        try:
+            visit_live(self.cockpit, run)
+        except UserError as error:
+            self.cockpit.open(AttachScreen(run, glance, str(error)), watch)
 
     def action_delete(self) -> None:
         """Asks, then deletes the chosen runs; none that is being trained."""

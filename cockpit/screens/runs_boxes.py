@@ -76,18 +76,19 @@ class ResumeScreen(Box[StartNext]):
 
 
 class AttachScreen(Box[bool]):
-    """Says where a live run is trained; closes with True to watch its log."""
+    """Says where a live run is trained that cannot be attached to; closes with True to watch its log."""
 
     BINDINGS: ClassVar = [("enter", "watch", "watch")]
 
-    def __init__(self, run: Run, glance: Glance) -> None:
+    def __init__(self, run: Run, glance: Glance, why: str) -> None:
         super().__init__(f"{clean_line(run.name)} is being trained", hints(("enter", "watch it here"), ("esc", "back")))
-        self._run, self._glance = run, glance
+        self._run, self._glance, self._why = run, glance, why
 
     def body(self) -> Iterable[Widget]:
         facts = self._glance.facts
         where = clean_line(f"process {facts.get('pid', 'unknown')} on {facts.get('host', 'an unknown machine')}")
         yield Static(text(("by ", ink.DIM), (where, ink.TEXT), ("; its keys are in the terminal it runs in.", ink.DIM)))
+        yield Static(text((clean_line(self._why), ink.WARNING)), classes="heading")
         command = shlex.join(["gpt-cockpit", "replay", self._run.name, *self._run.where(), "--end"])
         yield Static(text(("To watch it, following its log:", ink.DIM)), classes="heading")
         yield Static(text((clean_line(command), ink.BRIGHT)))

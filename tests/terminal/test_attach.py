@@ -71,3 +71,18 @@ def test_a_screen_says_that_the_process_is_gone_where_it_was_killed(start: Start
     screen.wait_for("FAILED", "is gone without an ending")
     screen.press("q")
     assert screen.wait_exit() == 0
+
+
+def test_from_the_list_of_runs_a_live_one_is_attached_to_and_left_again(start: Start) -> None:
+    run = start("sums.toml", "--headless", "--run", "apart")
+    run.wait_event(ev.StepDone, step=20)
+    runs = start("runs", "--screen")
+    runs.wait_for("apart", "1 live")
+    runs.press("a")
+    runs.wait_for("sums · apart", "RUNNING", "you have the controls")
+    runs.press(" ")
+    runs.wait_for("PAUSED")
+    runs.press("q")
+    runs.wait_for("1 live")
+    run.wait_event(ev.PilotChanged, seat=None)
+    assert run.process.poll() is None
