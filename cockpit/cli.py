@@ -139,10 +139,9 @@ def train(
 
     loaded = profiles.load(profiles.find(profile), overrides)
     if data:
-        from cockpit.preparation import training_folder
+        from cockpit.preparation import other_data
 
-        folder = training_folder(data, loaded.profile.data)
-        loaded = profiles.load(loaded.path, (*overrides, f"data.dir={dumps(str(folder), ensure_ascii=False)}"))
+        loaded = profiles.load(loaded.path, (*overrides, other_data(data, loaded.profile.data)))
     if nproc is not None:
         from cockpit import launching
 

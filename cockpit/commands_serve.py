@@ -24,9 +24,20 @@ def serve(
             name="--set", help="Another value for a key of the profile, as without serve.", consume_multiple=False
         ),
     ] = (),
+    data: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="Train on this instead: what data prepare takes, or a folder of token files; may be repeated.",
+            consume_multiple=False,
+        ),
+    ] = (),
     run: Annotated[str | None, Parameter(help="Name of the run; without it one is made.")] = None,
     runs_dir: Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)] = Path("runs"),
     resume: Annotated[bool, Parameter(help="Go on with --run, or else with the profile's newest run.")] = False,
+    fork: Annotated[
+        str | None,
+        Parameter(help="Go on from another run's checkpoint, RUN[@STEP], in a new run; --run names it."),
+    ] = None,
     theme: Annotated[
         Literal["dark", "light", "colorblind"] | None, Parameter(help="Colours: dark, light or colorblind.")
     ] = None,
@@ -43,6 +54,10 @@ def serve(
     if find_spec("textual_serve") is None:
         raise RunError("serve needs textual-serve: pip install 'gpt-cockpit[web]'")
     loaded = profiles.load(profiles.find(profile), overrides)
+    if data:  # before anybody is let in: its progress belongs on this terminal
+        from cockpit.preparation import other_data
+
+        overrides = (*overrides, other_data(data, loaded.profile.data))
     from cockpit.web import server
 
     try:
@@ -52,6 +67,7 @@ def serve(
     words = [str(loaded.path), "--runs-dir", str(runs_dir)]
     words += [word for override in overrides for word in ("--set", override)]
     words += ["--run", run] if run else []
+    words += ["--fork", fork] if fork else []
     words += ["--theme", theme] if theme else []
     words += [flag for flag, asked in (("--resume", resume), ("--readonly", readonly), ("--thin", thin)) if asked]
     with listening:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import textwrap
 
 UNKNOWN = "–"
 
@@ -88,3 +90,17 @@ def saving_time(seconds: float, stall: float | None) -> str:
     """How long a checkpoint took, and for how much of that training stood still: `3.42 s, stall 0.17 s`."""
     behind = stall is not None and stall < seconds
     return f"{seconds:.2f} s" + (f", stall {stall:.2f} s" if behind else "")
+
+
+_BEFORE_UNIT = re.compile(r"(?<=[\d.]) (?=(?:k|M|B|T|kB|MB|GB|MiB|GiB|ms|s|m|h|d|W|nats|TFLOP/s)(?![\w/])|%)")
+_KEPT = "\N{NO-BREAK SPACE}"
+
+
+def together(text: str) -> str:
+    """The text, as long as before, with no line to be broken between a number and its unit."""
+    return _BEFORE_UNIT.sub(_KEPT, text)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most `width` characters; a number stays with its unit."""
+    return [line.replace(_KEPT, " ") for line in textwrap.wrap(together(text), width)]

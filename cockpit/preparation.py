@@ -52,6 +52,11 @@ def training_folder(sources: Sequence[str], data: DataConfig) -> Path:
     return out
 
 
+def other_data(sources: Sequence[str], data: DataConfig) -> str:
+    """The override by which a profile trains on such sources, prepared where they are not yet. Raises DataError."""
+    return f"data.dir={json.dumps(str(training_folder(sources, data)), ensure_ascii=False)}"
+
+
 def prepare_shown(job: Preparation) -> DatasetFile:
     """Prepares a folder and shows how far it is. Raises DataError as `prepare_folder` does."""
     meter = _Meter()

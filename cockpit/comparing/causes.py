@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from cockpit import format as fmt
@@ -11,6 +12,8 @@ from cockpit.comparing.entry import Entry
 from cockpit.sanitize import clean_line
 
 Kind = Literal["tokens", "size", "context", "batch", "rate", "dropout", "precision", "device", "seed"]
+
+Text = Callable[[Entry, Entry, float], str]
 
 EQUAL = 0.02
 """Share by which two figures may differ and still be called the same."""
@@ -65,52 +68,50 @@ def _more(a: Entry, b: Entry, figure: float, other: float) -> tuple[Entry, Entry
     return (a, b, figure / other) if figure >= other else (b, a, other / figure)
 
 
-def _tokens(a: Entry, b: Entry) -> Cause | None:
-    if not (a.tokens and b.tokens and apart(a.tokens, b.tokens)):
+def _unequal(a: Entry, b: Entry, kind: Kind, of: Callable[[Entry], float | None], text: Text) -> Cause | None:
+    """A cause that is a figure of each, where these are known and not the same.
+
+    Args:
+        text: makes the clause of the one that has more, the other, and how many times as much.
+    """
+    ours, theirs = of(a), of(b)
+    if not (ours and theirs and apart(ours, theirs)):
         return None
-    more, fewer, times = _more(a, b, a.tokens, b.tokens)
-    text = (
+    more, fewer, times = _more(a, b, ours, theirs)
+    return Cause(kind, text(more, fewer, times), {a.name: ours, b.name: theirs, "ratio": times})
+
+
+def _tokens(a: Entry, b: Entry) -> Cause | None:
+    return _unequal(a, b, "tokens", lambda entry: entry.tokens, lambda more, fewer, times: (
         f"tokens: {name(more)} has seen {count(more.tokens)} ({steps_of(more)}), {name(fewer)} {count(fewer.tokens)} "
         f"({steps_of(fewer)}): {ratio(times)} times as many"
-    )
-    return Cause("tokens", text, {a.name: a.tokens, b.name: b.tokens, "ratio": times})
+    ))  # fmt: skip
 
 
 def _size(a: Entry, b: Entry) -> Cause | None:
-    if not (a.parameters and b.parameters and apart(a.parameters, b.parameters)):
-        return None
-    more, fewer, times = _more(a, b, a.parameters, b.parameters)
-    text = (
+    return _unequal(a, b, "size", lambda entry: entry.parameters, lambda more, fewer, times: (
         f"size: {name(more)} has {count(more.parameters)} parameters, {name(fewer)} {count(fewer.parameters)}: "
         f"{ratio(times)} times as many"
-    )
-    return Cause("size", text, {a.name: a.parameters, b.name: b.parameters, "ratio": times})
+    ))  # fmt: skip
 
 
 def _context(a: Entry, b: Entry) -> Cause | None:
-    if not (a.block_size and b.block_size) or a.block_size == b.block_size:
-        return None
-    more, fewer, times = _more(a, b, a.block_size, b.block_size)
-    text = (
+    return _unequal(a, b, "context", lambda entry: entry.block_size, lambda more, fewer, _: (
         f"context: a token of {name(more)} is predicted from up to {more.block_size:,} before it, one of {name(fewer)} "
         f"from {fewer.block_size:,}; that lowers the loss without any learning, in evaluation too"
-    )
-    return Cause("context", text, {a.name: a.block_size, b.name: b.block_size, "ratio": times})
+    ))  # fmt: skip
 
 
 def _batch(a: Entry, b: Entry) -> Cause | None:
-    if not (a.tokens_per_step and b.tokens_per_step and apart(a.tokens_per_step, b.tokens_per_step)):
-        return None
-    more, fewer, times = _more(a, b, a.tokens_per_step, b.tokens_per_step)
-    noise = more.noise_tokens or fewer.noise_tokens
+    noise = (a if (a.tokens_per_step or 0) >= (b.tokens_per_step or 0) else b).noise_tokens
+    noise = noise or a.noise_tokens or b.noise_tokens
     measured = f", where {count(noise)} were last measured to be enough" if noise else ""
-    text = (
+    found = _unequal(a, b, "batch", lambda entry: entry.tokens_per_step, lambda more, fewer, times: (
         f"batch: a step of {name(more)} is {more.tokens_per_step:,} tokens, one of {name(fewer)} "
         f"{fewer.tokens_per_step:,}: {ratio(times)} times, and {ratio(math.sqrt(times))} times less noise in its "
         f"gradient{measured}"
-    )
-    figures = {a.name: a.tokens_per_step, b.name: b.tokens_per_step, "ratio": times, "critical_tokens": noise}
-    return Cause("batch", text, figures)
+    ))  # fmt: skip
+    return replace(found, figures={**found.figures, "critical_tokens": noise}) if found else None
 
 
 def _rates(a: Entry, b: Entry) -> list[Cause]:

@@ -75,7 +75,7 @@ def find_noisy(evidence: Evidence) -> Iterator[Diagnosis]:
         + ". The windows are the same each time, so a run compares better with itself than with training, other data "
         "or a published figure.",
         advice=sentence,
-        treatment=Treatment("live", sentence.split(":")[0], settings) if settings and not state.is_final else None,
+        treatment=Treatment("live", "evaluate more text", settings) if settings and not state.is_final else None,
         reference="the standard error of a mean falls with the square root of the batches (Cochran 1977, section 6.4)",
     )  # fmt: skip
 
@@ -83,7 +83,7 @@ def find_noisy(evidence: Evidence) -> Iterator[Diagnosis]:
 def _more_batches(
     evidence: Evidence, batches: int | None, error: float, wanted: float, tokens: int | None
 ) -> tuple[dict[str, int], str]:
-    """The change of settings, and a sentence that begins with it."""
+    """The change of settings, and what it brings."""
     factor = (error / wanted) ** 2
     if not batches:
         return {}, f"Evaluate {factor:,.1f} times as many batches: that brings the error to ± {wanted:.4f}."

@@ -14,6 +14,7 @@ from cockpit.orders import step_of
 from cockpit.pilotage import from_toml
 from cockpit.profile import short
 from cockpit.sanitize import clean_line, shown
+from cockpit.screens.foretelling import ForetellingBox
 from cockpit.screens.modal import Box, hints, text
 from cockpit.screens.reload import show
 from cockpit.state import RunState
@@ -96,7 +97,7 @@ def ask_to_save(app: CockpitApp) -> None:
     app.open(SaveScreen(draft), answered)
 
 
-class ApplyScreen(Box[Command]):
+class ApplyScreen(ForetellingBox):
     """Confirms changes; closes with the command that makes them, now or at the step that is typed, or None."""
 
     def __init__(self, before: Profile, changes: dict[str, Any]) -> None:
@@ -106,7 +107,6 @@ class ApplyScreen(Box[Command]):
         )
         self._before, self._changes = before, changes
         self._after = replace(before, changes)
-        self._effect = Static(id="effect")
 
     def body(self) -> Iterable[Widget]:
         old, width = flatten(self._before), max(map(len, self._changes))
@@ -117,43 +117,25 @@ class ApplyScreen(Box[Command]):
             ))  # fmt: skip
         yield Static(text(("from which step on?  empty: now; or 5000, 5k, +200", ink.DIM)), classes="heading")
         yield Input(id="steps", compact=True, placeholder="now")
-        yield self._effect
-
-    def on_mount(self) -> None:
-        field = self.query_one(Input)
-        field.cursor_blink = False
-        field.focus()
-        self._foretell()
-
-    def show_run(self, state: RunState) -> None:
-        super().show_run(state)
-        self._foretell()
-
-    def on_input_changed(self) -> None:
-        self._foretell()
+        yield self.told
 
     def on_input_submitted(self) -> None:
         try:
-            step = self._step
+            step = self._step_of(self.typed, self.shows or RunState())
         except ProfileError:
             return  # it is told below the line
         command = SetConfig(changes=self._changes)
         self.dismiss(command if step is None else At(step=step, what=command))
 
-    @property
-    def _step(self) -> int | None:
+    def _step_of(self, typed: str, state: RunState) -> int | None:
         """The boundary that is typed; None for now. Raises ProfileError where it is none to come."""
-        typed = self.query_one(Input).value.strip()
-        now = self.shows.step if self.shows else 0
-        return step_of(typed, now) if typed and typed != "now" else None
+        return step_of(typed, state.step) if typed and typed != "now" else None
 
-    def _foretell(self) -> None:
-        state = self.shows or RunState()
+    def foretell(self, typed: str, state: RunState) -> list[Piece]:
         try:
-            step = self._step
+            step = self._step_of(typed, state)
         except ProfileError as error:
-            self._effect.update(text((clean_line(str(error)), ink.WARNING)))
-            return
+            return [(clean_line(str(error)), ink.WARNING)]
         what = forecast(self._before, self._after, state, step)
         lines = foretold(what, _ROOM) or [[("no figure of the run changes by it", ink.DIM)]]
         if what.moves_rate:
@@ -162,7 +144,7 @@ class ApplyScreen(Box[Command]):
         pieces: list[Piece] = []
         for line in lines:
             pieces += [*line, ("\n", ink.TEXT)]
-        self._effect.update(text(*pieces[:-1]))
+        return pieces[:-1]
 
 
 class SaveScreen(Box[bool]):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from textwrap import wrap
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.style import Style
@@ -13,6 +12,7 @@ from textual.strip import Strip
 from textual.timer import Timer
 from textual.widget import Widget
 
+from cockpit import format as fmt
 from cockpit.comparing import report
 from cockpit.comparing.comparison import Comparison, compare
 from cockpit.comparing.entry import AXES, WORDS, Axis, Entry
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 LOOK = 0.1
 """Seconds between two looks at whether the logs have been read."""
+MOST_WORDS = 0.45
+"""Share of the rows that table and text may take."""
 MOST = 5
 """Chosen at a time: as many as have a colour."""
 
@@ -158,6 +160,9 @@ class CompareView(View[None]):
         self.action_read()
 
     def show_body(self, state: RunState) -> bool:
+        rows = max(4, min(self.words.wanted(self.size.width), round(MOST_WORDS * self.size.height)))
+        if self.words.styles.height is None or self.words.styles.height.cells != rows:
+            self.words.styles.height = rows  # the plot has the rest
         return any([self.plot.show(state), self.words.show(state)])
 
     @property
@@ -222,7 +227,7 @@ class CompareView(View[None]):
 class _Reasons(RowsWidget):
     """At equal footing, then why, then the sittings: as much as there is room for, the rest by scrolling."""
 
-    DEFAULT_CSS = "_Reasons { height: 45%; min-height: 4; }"
+    DEFAULT_CSS = "_Reasons { height: 45%; }"
 
     def __init__(self) -> None:
         super().__init__()
@@ -239,10 +244,17 @@ class _Reasons(RowsWidget):
         self.top = min(max(0, self.top + by), max(0, len(self._made) - self.size.height))
 
     def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
+        return self._all(width)[self.top : self.top + height]
+
+    def wanted(self, width: int) -> int:
+        """Rows that all of it takes."""
+        return len(self._all(width)) if self.comparison else round(MOST_WORDS * self.app.size.height)
+
+    def _all(self, width: int) -> list[Strip]:
         key = (self.comparison, self.axis, self.pair, width)
         if key != self._key:
             self._key, self._made = key, [row(width, line) for line in self._lines(width)]
-        return self._made[self.top : self.top + height]
+        return self._made
 
     def _lines(self, width: int) -> list[list[Piece]]:
         found = self.comparison
@@ -266,16 +278,22 @@ class _Reasons(RowsWidget):
 
 
 def _table(table: list[list[str]], word: str, entries: int, width: int) -> list[list[Piece]]:
-    """The row of the axis that is drawn is bright. Where it is too wide, only the differences keep their errors."""
+    """The row of the axis that is drawn is bright. Where it is too wide, only the differences keep their errors; then
+    the places their words, which the row's name has too, and the names of differences their second half."""
     lines = report.aligned(table).split("\n") if table else []
     if lines and max(map(len, lines)) >= width:
         losses = range(2, 2 + entries)
         table = [[cell.split(" ± ")[0] if column in losses else cell for column, cell in enumerate(each)]
                  for each in table]  # fmt: skip
         lines = report.aligned(table).split("\n")
+    if lines and max(map(len, lines)) >= width:
+        head, *rows = table
+        head = [cell if " − " not in cell else f"{cell.split(' − ')[0]} − 1" for cell in head]
+        rows = [[each[0], each[1].removesuffix(f" {each[0]}").removesuffix(" of training"), *each[2:]] for each in rows]
+        lines = report.aligned([head, *rows]).split("\n")
     return [[(f" {line}", ink.DIM if not number else ink.BRIGHT if line.startswith(word) else ink.TEXT)]
             for number, line in enumerate(lines)]  # fmt: skip
 
 
 def _text(text: str, style: Style, width: int) -> list[list[Piece]]:
-    return [[(f" {line}", style)] for line in wrap(text, max(20, width - 2))]
+    return [[(f" {line}", style)] for line in fmt.wrapped(text, max(20, width - 2))]

@@ -15,7 +15,7 @@ from cockpit.screens.view import View
 from cockpit.state import RunState
 from cockpit.widgets import ink
 from cockpit.widgets.panes import wrap
-from cockpit.widgets.rows import Piece, RowsWidget, row, rule
+from cockpit.widgets.rows import Piece, RowsWidget, row, rule, width_of
 from gpt.config import Profile, replace
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def measured(state: RunState, found: Holdings) -> list[Figure]:
                 "process",
                 meters.rss,
                 {**inside, "rest": rest},
-                "its resident memory; the rest is Python, libraries and data",
+                "resident; the rest is Python, libraries and data",
             )
         )
         if meters.rss_peak:
@@ -196,8 +196,9 @@ def advice(state: RunState, found: Holdings, width: int) -> list[Strip]:
     lines = [rule(width, [("what would free most", ink.TEXT), ("  the tokens in a step stay", ink.FAINT)])]
     for saving in found.savings:
         pieces: list[Piece] = [(" -", ink.GOOD), *_amount(saving.freed, VALUE - 1), ("  ", ink.TEXT)]
-        pieces += [(saving.text, ink.TEXT), (f"  {saving.price}", ink.FAINT)]
-        lines.append(row(width, pieces))
+        pieces.append((saving.text, ink.TEXT))
+        price: Piece = (f"  {saving.price}", ink.FAINT)
+        lines.append(row(width, [*pieces, price] if width_of([*pieces, price]) <= width else pieces))
     if not found.savings:
         lines.append(row(width, [(" nothing that would be worth it", ink.FAINT)]))
     if found.largest and state.started:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from textwrap import wrap
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
@@ -146,7 +145,7 @@ def cards(found: Running, width: int) -> list[Strip]:
     share = f"at {fmt.percent(found.share_elsewhere, 0)} % of each peak"
     source = ", as measured here" if found.share_elsewhere == found.share else ", which is usual"
     if found.share_elsewhere != found.share and found.plan.parameters < BUSY:
-        source += " of larger models: one so small gets far less"
+        source = ", far more than one so small gets"
     head: list[Piece] = [("the same run elsewhere", ink.TEXT), (f"  {share}{source}", ink.DIM)]
     lines = report.table(list(found.others)).split("\n")
     drawn = [row(width, [(line[1:], ink.DIM if not number else ink.TEXT)]) for number, line in enumerate(lines)]
@@ -174,7 +173,7 @@ def _rows(lines: Iterable[report.Line], width: int) -> list[Strip]:
     indent = label + value + 5
     made = []
     for name, what, more in lines:
-        first, *others = wrap(more, max(20, width - indent - 1)) or [""]
+        first, *others = fmt.wrapped(more, max(20, width - indent - 1)) or [""]
         pieces: list[Piece] = [
             (f" {name:<{label}}  ", ink.DIM),
             (f"{what:>{value}}", ink.BRIGHT),

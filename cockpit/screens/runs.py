@@ -428,7 +428,7 @@ def _outcome(glance: Glance) -> list[Piece]:
 def _found(glance: Glance) -> list[Piece]:
     """What the doctor found, the worst of it."""
     if not glance.checkup.findings:
-        return _pairs(("doctor", "has found nothing"))
+        return _pairs(("doctor", "nothing found"))
     worst, *others = glance.checkup.findings
     glyph, style = GLYPHS.get(worst.severity, GLYPHS["warning"])
     more = f" and {len(others)} more" if others else ""

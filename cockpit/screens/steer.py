@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from textual.widget import Widget
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from cockpit import format as fmt
-from cockpit.screens.modal import Box, hints, text
+from cockpit.screens.foretelling import ForetellingBox
+from cockpit.screens.modal import hints
 from cockpit.state import RunState
 from cockpit.widgets import ink
 from cockpit.widgets.rows import Piece
@@ -44,7 +45,7 @@ def _steer(app: CockpitApp, screen: SteerScreen) -> None:
     app.open(screen, agreed)
 
 
-class SteerScreen(Box[Command]):
+class SteerScreen(ForetellingBox):
     """Asks for a number of steps and foretells its effect; closes with the command, or None.
 
     Args:
@@ -55,7 +56,6 @@ class SteerScreen(Box[Command]):
     def __init__(self, title: str, agree: str, profile: Profile, steps: int) -> None:
         super().__init__(title, hints(("enter", agree), ("esc", "leave the run as it is")))
         self._profile, self._first = profile, steps
-        self._effect = Static(id="effect")
 
     def effect(self, step: int, steps: int) -> list[Piece]:
         """What `steps` would do after step `step`."""
@@ -67,34 +67,16 @@ class SteerScreen(Box[Command]):
 
     def body(self) -> Iterable[Widget]:
         yield Input(str(self._first), id="steps", restrict=f"[0-9]{{0,{_LONGEST}}}", compact=True, select_on_focus=True)
-        yield self._effect
+        yield self.told
 
-    def on_mount(self) -> None:
-        field = self.query_one(Input)
-        field.cursor_blink = False
-        field.focus()
-        self._foretell()
-
-    def show_run(self, state: RunState) -> None:
-        super().show_run(state)
-        self._foretell()
-
-    def on_input_changed(self) -> None:
-        self._foretell()
+    def foretell(self, typed: str, state: RunState) -> list[Piece]:
+        if not (steps := int(typed or 0)):
+            return [("a whole number of steps, 1 at least", ink.WARNING)]
+        return self.effect(state.step, steps)
 
     def on_input_submitted(self) -> None:
-        if self._steps:
-            self.dismiss(self.command(self._steps))
-
-    @property
-    def _steps(self) -> int:
-        """What is typed; 0 where nothing is."""
-        return int(self.query_one(Input).value or 0)
-
-    def _foretell(self) -> None:
-        step = self.shows.step if self.shows else 0
-        wanting: list[Piece] = [("a whole number of steps, 1 at least", ink.WARNING)]
-        self._effect.update(text(*(self.effect(step, self._steps) if self._steps else wanting)))
+        if steps := int(self.typed or 0):
+            self.dismiss(self.command(steps))
 
 
 class CooldownScreen(SteerScreen):

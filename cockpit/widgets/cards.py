@@ -132,10 +132,14 @@ class Cards(RowsWidget):
             ("silenced", ink.DIM, findings.silenced), ("failed", ink.WARNING, findings.broken),
             ("sound", ink.GOOD, {rule.id: rule.about for rule in findings.sound}),
         ]  # fmt: skip
+        longest = max((len(rule) for *_, entries in lists for rule in entries), default=0)
+        indent = 3 + LABEL + longest + 2
         for name, style, entries in lists:
             for number, (rule, what) in enumerate(entries.items()):
-                head: list[Piece] = [(f"  {'' if number else name:<{LABEL}}", style), (f"{rule:<18} ", ink.TEXT)]
-                lines.append((None, row(width, [*head, (clean_line(what), ink.DIM)])))
+                head: Piece = (f"  {'' if number else name:<{LABEL + 1}}", style)
+                first, *more = wrap([(clean_line(what), ink.DIM)], max(16, width - indent - 1)) or [[]]
+                lines.append((None, row(width, [head, (f"{rule:<{longest}}  ", ink.TEXT), *first])))
+                lines += [(None, row(width, [(" " * indent, ink.TEXT), *line])) for line in more]
         return lines
 
 
@@ -147,7 +151,7 @@ def card(diagnosis: Diagnosis, since: int | None, width: int, here: bool) -> lis
     """
     glyph, style = GLYPHS[diagnosis.severity]
     bar: Piece = ("▌", ink.TRAIN) if here else (" ", ink.TEXT)
-    room = min(WIDEST, width - 3 - LABEL)
+    room = min(WIDEST, width - 4 - LABEL)
     stands = f"since step {since:,} " if since is not None else ""
     right: list[Piece] = [(f" {diagnosis.rule}  ", ink.FAINT), (stands, ink.FAINT)]
     title = (clean_line(diagnosis.title), ink.BRIGHT if here else ink.TEXT)

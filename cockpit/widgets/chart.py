@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -186,7 +187,11 @@ def ghost_words(state: RunState, ghost: Ghost, number: int, look: Outlook) -> li
     if lead is None:
         ended = look.lens.cursor is None and ghost.state.step < state.step
         return [*pieces, (f"ended at {ghost.state.step:,}" if ended else "no step here", ink.FAINT)]
-    return [*pieces, (f"{'ahead' if lead >= 0 else 'behind'} {abs(lead):.3f}", ink.GOOD if lead >= 0 else ink.WARNING)]
+    style = ink.GOOD if lead >= 0 else ink.WARNING
+    pieces.append((f"{'ahead' if lead >= 0 else 'behind'} {abs(lead):.3f}", style))
+    if (way := way_ahead(state, ghost, look)) is not None and way * lead > 0:
+        pieces.append((f" {_amount(abs(way), look.lens.axis)}", ink.DIM))
+    return pieces
 
 
 def lead_over(state: RunState, ghost: Ghost, look: Outlook) -> float | None:
@@ -198,3 +203,31 @@ def lead_over(state: RunState, ghost: Ghost, look: Outlook) -> float | None:
     counted = ruler(state, look.lens.axis).of(np.array([float(step)]))
     theirs = float(ruler(ghost.state, look.lens.axis).back(counted)[0])
     return ahead(ours, value_at(look.ghost_line(ghost, LOSS), theirs))
+
+
+def way_ahead(state: RunState, ghost: Ghost, look: Outlook) -> float | None:
+    """How much longer than we the earlier run took to come as low as we are at the same place, in what the axis counts
+    (steps, tokens, seconds or FLOPs); below 0 where it was there sooner. None where it never was, or was from its
+    first step on."""
+    step = look.lens.cursor if look.lens.cursor is not None else state.step
+    line = look.line(state, LOSS)
+    ours = line.last if look.lens.cursor is None else value_at(line, step)
+    points = look.ghost_line(ghost, LOSS).points(least=4096)
+    low = np.flatnonzero(points.last <= (math.nan if ours is None else ours))
+    if not len(low) or low[0] == 0:
+        return None
+    axis = look.lens.axis
+    place = ruler(state, axis).of(np.array([float(step)]))
+    theirs = ruler(ghost.state, axis).of(points.x[low[:1]])
+    return float(theirs[0] - place[0])
+
+
+def _amount(value: float, axis: str) -> str:
+    """Of an axis, in a few characters."""
+    match axis:
+        case "step":
+            return f"{value:,.0f} steps"
+        case "time":
+            return fmt.duration(value)
+        case _:
+            return f"{' '.join(fmt.count(value))}{'tokens' if axis == 'tokens' else 'FLOPs'}"

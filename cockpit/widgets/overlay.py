@@ -26,6 +26,7 @@ FAR = 5.0
 """Times as far as another from which on the horizontal axis is logarithmic, unless asked otherwise."""
 RUNS: tuple[Style, ...] = (ink.TRAIN, *ink.GHOSTS)
 """Of each curve; more than these begin again, told apart by their numbers."""
+_DOTS = 0x2800  # braille's first pattern
 _FIXED = (ink.TEXT, ink.RULE)
 _BLANK, _GRID = range(2)
 
@@ -184,7 +185,11 @@ def _draw_line(
     middle = plot.line(line.x, line.y, *xs, 2 * cells)
     pattern = plot.braille(plot.dots(*plot.joined(middle, middle), *ys, 4 * rows))
     drawn = pattern > 0
-    chars[drawn] = 0x2800 + pattern[drawn].astype(np.uint32)
+    known = chars[drawn]
+    others = np.where(
+        known >= _DOTS, known - _DOTS, 0
+    )  # of curves that share the cell; it takes the later one's colour
+    chars[drawn] = _DOTS + (others | pattern[drawn].astype(np.uint32))
     styles[drawn] = len(_FIXED) + number % len(RUNS)
 
 

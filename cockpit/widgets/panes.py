@@ -161,10 +161,11 @@ def _log_rows(record: LogRecord, first_time: float | None, width: int) -> list[S
 
 def wrap(pieces: list[Piece], width: int) -> list[list[Piece]]:
     """Clean pieces in lines of at most `width` cells, broken at a blank in the last third of a line, else anywhere."""
-    chars = [(char, index) for index, (text, _) in enumerate(pieces) for char in text]
-    lines: list[list[tuple[str, int]]] = [[]]
+    whole = "".join(text for text, _ in pieces)
+    indices = (index for index, (text, _) in enumerate(pieces) for _ in text)
+    lines: list[list[tuple[str, int, bool]]] = [[]]
     used = 0
-    for char, index in chars:
+    for char, mark, index in zip(whole, fmt.together(whole), indices, strict=True):
         if char == "\n":
             lines.append([])
             used = 0
@@ -172,22 +173,22 @@ def wrap(pieces: list[Piece], width: int) -> list[list[Piece]]:
         cells = 1 if " " <= char <= "~" else cell_len(char)
         if used + cells > width:
             line = lines[-1]
-            at = next((i for i in range(len(line) - 1, len(line) * 2 // 3, -1) if line[i][0] == " "), None)
-            carried = [] if at is None or char == " " else line[at + 1 :]
+            at = next((i for i in range(len(line) - 1, len(line) * 2 // 3, -1) if line[i][2]), None)
+            carried = [] if at is None or mark == " " else line[at + 1 :]
             if carried:
                 lines[-1] = line[: at + 1] if at is not None else line
             lines.append(carried)
-            used = cell_len("".join(c for c, _ in carried))
-            if char == " " and not carried:
+            used = cell_len("".join(c for c, *_ in carried))
+            if mark == " " and not carried:
                 continue
-        lines[-1].append((char, index))
+        lines[-1].append((char, index, mark == " "))
         used += cells
     return [_runs(line, pieces) for line in lines]
 
 
-def _runs(line: list[tuple[str, int]], pieces: list[Piece]) -> list[Piece]:
+def _runs(line: list[tuple[str, int, bool]], pieces: list[Piece]) -> list[Piece]:
     runs: list[tuple[str, int]] = []
-    for char, index in line:
+    for char, index, _ in line:
         if runs and runs[-1][1] == index:
             runs[-1] = (runs[-1][0] + char, index)
         else:

@@ -7,37 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_runs import lay_out, train
 
-from cockpit import cli
 from gpt import events as ev
-
-PROFILE = """
-[model]
-n_layer = 1
-n_head = 2
-n_embd = 16
-block_size = 16
-[data]
-input = "sums.txt"
-[train]
-max_steps = 12
-micro_batch_size = 4
-eval_interval = 0
-eval_steps = 1
-threads = 1
-device = "cpu"
-[checkpoint]
-interval = 4
-keep = 10
-[device]
-peak_tflops = 1.0
-"""
-
-
-def call(*arguments: str) -> int | str | None:
-    with pytest.raises(SystemExit) as left:
-        cli.main(("small.toml", "--headless", *arguments))
-    return left.value.code
 
 
 def files(run: str, step: int) -> dict[str, str]:
@@ -52,13 +24,12 @@ def events(run: str, kind: type) -> list[Any]:
 @pytest.fixture(autouse=True)
 def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("sums.txt").write_text("".join(f"{a} + {b} = {a + b}\n" for a in range(20) for b in range(20)))
-    Path("small.toml").write_text(PROFILE)
-    assert call("--run", "first") == 0
+    lay_out()
+    assert train("--run", "first") == 0
 
 
 def test_a_fork_without_a_change_takes_the_same_steps_and_says_where_it_came_from() -> None:
-    assert call("--fork", "first@4", "--run", "second") == 0
+    assert train("--fork", "first@4", "--run", "second") == 0
     assert files("second", 12) == files("first", 12)
     assert json.loads(Path("runs/second/run.json").read_text())["forked_from"] == {"run": "first", "step": 4}
     (started,), (resumed,) = events("second", ev.RunStarted), events("second", ev.Resumed)
@@ -68,7 +39,7 @@ def test_a_fork_without_a_change_takes_the_same_steps_and_says_where_it_came_fro
 
 
 def test_a_fork_of_the_newest_goes_on_with_other_settings() -> None:
-    assert call("--fork", "first", "--run", "third", "--set", "train.max_steps=14") == 0
+    assert train("--fork", "first", "--run", "third", "--set", "train.max_steps=14") == 0
     assert [step.step for step in events("third", ev.StepDone)] == [13, 14]
 
 
@@ -84,6 +55,6 @@ def test_a_fork_of_the_newest_goes_on_with_other_settings() -> None:
 def test_what_cannot_be_forked_leaves_no_run_behind(
     arguments: list[str], why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(*arguments, "--run", "second") == 2
+    assert train(*arguments, "--run", "second") == 2
     assert why in capsys.readouterr().err
     assert [path.name for path in Path("runs").iterdir()] == ["first"]

@@ -8,15 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from played_runs import FakeLink, finished_story, run_started, screen_text, step_done, still_app, story
 from runs_on_disk import write_run
 
+from cockpit import format as fmt
 from cockpit.comparing.comparison import compare
 from cockpit.comparing.reading import read
 from cockpit.runs_app import RunsApp
 from cockpit.screens.compare import ChooseView, CompareView
+from cockpit.widgets import ink, overlay
 from cockpit.widgets.overlay import draw
+from cockpit.widgets.panes import wrap
 from gpt import events as ev
 
 OTHER = 'name = "other"\n[data]\nname = "python-stdlib"\n[optim]\nlearning_rate = 1e-4\n'
@@ -166,3 +170,23 @@ async def test_escape_leads_back(runs_dir: Path) -> None:
         await pilot.press("escape")
         await pilot.pause()
         assert app.screen is app._main
+
+
+def test_curves_that_share_a_cell_keep_their_dots() -> None:
+    def drawn(*lines: overlay.Line) -> np.ndarray:
+        chars, styles = np.full((6, 20), ord(" "), np.uint32), np.zeros((6, 20), np.uint8)
+        for number, line in enumerate(lines):
+            overlay._draw_line(chars, styles, line, number, (0.0, 1.0), (0.0, 1.0))
+        return np.where(chars >= 0x2800, chars - 0x2800, 0)
+
+    falling, rising = (overlay.Line(np.array([0.0, 1.0]), np.array(ends), False) for ends in ([1.0, 0.0], [0.0, 1.0]))
+    both, crossed = drawn(falling, rising), drawn(rising)
+    assert np.array_equal(both, drawn(falling) | crossed) and (drawn(falling) & crossed == 0).any()
+
+
+def test_a_number_stays_with_its_unit_where_a_line_is_broken() -> None:
+    """Of 18 characters the line would end after `27.6`."""
+    assert fmt.wrapped("memory, that is 27.6 MiB of 4 kinds", 20) == ["memory, that is", "27.6 MiB of 4 kinds"]
+    (first, second) = wrap([("memory, that is 27.6 MiB of 4 kinds", ink.TEXT)], 20)
+    assert "".join(text for text, _ in first).strip() == "memory, that is"
+    assert "".join(text for text, _ in second) == "27.6 MiB of 4 kinds"

@@ -86,7 +86,7 @@ async def test_i_shows_a_process_on_a_cpu_and_what_of_it_is_the_model() -> None:
         await pilot.press("i")
         await pilot.pause()
         shown = screen_text(app)
-    assert "process        1.21 GiB" in shown and "its resident memory" in shown
+    assert "process        1.21 GiB" in shown and "resident; the rest is Python" in shown
     assert "10.0 MiB  the parameters" in shown and "20.0 MiB  its moments" in shown
 
 

@@ -63,6 +63,24 @@ def test_the_lead_is_taken_at_the_same_place_of_the_axis_and_not_the_same_step()
     assert by_time == pytest.approx(-1.0, abs=0.02), "after as many seconds the ghost had done twice the steps"
 
 
+def test_the_lead_is_told_along_the_axis_too() -> None:
+    """4 - s/100 against 4 - s/50: the ghost comes to 3.0 at step 50, we at step 100; and the other way round."""
+
+    def falling(per_step: float, steps: int) -> RunState:
+        told = [step_done(s, 4 - s * per_step, time=START + 2 * s) for s in range(1, steps + 1)]
+        return reduce_all(RunState(), [run_started(max_steps=500), *told])
+
+    def words(ours: RunState, theirs: RunState, axis: str = "step") -> str:
+        look = Outlook(Lens(axis=axis, smoothing=0), Overlays([Ghost("early", theirs)]))
+        return "".join(text for text, *_ in chart.ghost_words(ours, look.overlays.ghosts[0], 0, look))
+
+    slow, fast = falling(1 / 100, 100), falling(1 / 50, 50)
+    assert words(slow, falling(1 / 50, 150)).endswith("behind 1.000 50 steps")
+    assert words(fast, falling(1 / 100, 150)).endswith("ahead 0.500 50 steps")
+    assert words(fast, falling(1 / 100, 150), "time").endswith("ahead 0.500 1 m 40 s")
+    assert words(fast, falling(1 / 100, 60)).endswith("ahead 0.500"), "it never came as low"
+
+
 def test_a_ghost_that_ended_earlier_says_where() -> None:
     look = Outlook(overlays=Overlays([Ghost("early", run_at(2.0, 50))]))
     assert "early ended at 50" in shown(run_at(2.0, 100), look)

@@ -90,7 +90,7 @@ async def test_of_a_small_model_the_usual_share_is_not_promised() -> None:
     async with app.run_test(size=(120, 50)) as pilot:
         await pilot.press("p")
         await pilot.pause()
-        assert "one so small gets far less" in screen_text(app)
+        assert "far more than one so small gets" in screen_text(app)
     assert "one so small" not in await shown_by()
 
 

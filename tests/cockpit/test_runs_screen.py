@@ -102,7 +102,7 @@ async def test_what_the_doctor_found_is_in_the_list_and_the_worst_on_top(tmp_pat
         assert "× what not_finite found and 1 more" in screen_text(app)
         await pilot.press("end")
         await pilot.pause()
-        assert "doctor has found nothing" in screen_text(app)
+        assert "doctor nothing found" in screen_text(app)
 
 
 async def test_typed_words_leave_the_runs_that_have_them(runs_dir: Path) -> None:

@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from cockpit import cli
+sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
+from small_runs import lay_out, settings, train
+
 from cockpit.comparing.causes import causes
 from cockpit.comparing.comparison import compare
 from cockpit.comparing.reading import read
 from cockpit.comparing.report import as_text
 
-PROFILE = """
-[model]
-n_layer = 1
-n_head = 2
-n_embd = 16
-block_size = 16
-[data]
-input = "sums.txt"
-[train]
-micro_batch_size = 4
-eval_interval = 2
-eval_steps = 1
-threads = 1
-device = "cpu"
-compile = false
-[checkpoint]
-interval = 0
-[device]
-peak_tflops = 1.0
-"""
 
-
-def train(name: str, until: int, *more: str, resume: bool = True) -> None:
-    with pytest.raises(SystemExit) as left:
-        cli.main((
-            "small.toml", "--headless", "--run", name, *(("--resume",) if resume else ()),
-            *(part for each in (f"train.max_steps={until}", *more) for part in ("--set", each)),
-        ))  # fmt: skip
-    assert left.value.code == 0
+def go(name: str, until: int, *more: str, resume: bool = True) -> None:
+    given = settings("train.eval_interval=2", "checkpoint.interval=0", f"train.max_steps={until}", *more)
+    assert train("--run", name, *(("--resume",) if resume else ()), *given) == 0
 
 
 @pytest.mark.parametrize(
@@ -59,12 +37,11 @@ def test_a_checkpoint_goes_on_elsewhere_and_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...], back: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("sums.txt").write_text("".join(f"{a} + {b} = {a + b}\n" for a in range(20) for b in range(20)))
-    Path("small.toml").write_text(PROFILE)
-    train("wanderer", 4, resume=False)
-    train("wanderer", 8, *there)
-    train("wanderer", 12, *back)
-    train("homebody", 12, resume=False)
+    lay_out()
+    go("wanderer", 4, resume=False)
+    go("wanderer", 8, *there)
+    go("wanderer", 12, *back)
+    go("homebody", 12, resume=False)
     wanderer, homebody = (read(name, tmp_path / "runs") for name in ("wanderer", "homebody"))
 
     assert [(each.first_step, each.last_step) for each in wanderer.sittings] == [(0, 4), (4, 8), (8, 12)]

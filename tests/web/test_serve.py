@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from pathlib import Path
 
 import aiohttp
 import pyte
 import pytest
 from aiohttp import ClientSession, WSMsgType
-from served_run import PATIENCE, Served
+from served_run import PATIENCE, PROFILE, Served
 from yarl import URL
+
+from cockpit import cli
+from cockpit.web import server
 
 
 class Tab:
@@ -91,3 +95,22 @@ async def test_who_has_no_key_is_answered_403_and_a_second_tab_waits_for_the_fir
     assert served.process.stdout and "--resume" in served.process.stdout.read()
     log = served.log.read_text()
     assert '"reason":"stop"' in log and '"Finished"' in log
+
+
+def test_other_data_and_a_fork_reach_the_program_behind_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sums.toml").write_text(PROFILE)
+    folder = tmp_path / "tokens"
+    folder.mkdir()
+    for split in ("train", "val"):
+        (folder / f"{split}.bin").write_bytes(bytes(2000))
+    told: list[list[str]] = []
+    monkeypatch.setattr(server, "serve", lambda words, title, listening: told.append(words) or 0)
+    with pytest.raises(SystemExit) as left:
+        cli.main(("serve", "sums.toml", "--port", "0", "--data", str(folder), "--fork", "other@4", "--run", "mine"))
+    assert left.value.code == 0
+    (words,) = told
+    assert words[words.index("--fork") + 1] == "other@4" and words[words.index("--run") + 1] == "mine"
+    assert words[words.index("--set") + 1] == f'data.dir="{folder}"' and "--data" not in words
