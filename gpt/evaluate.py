@@ -21,6 +21,9 @@ from gpt.ranks import ALONE, Ranks
 
 NOT_COUNTED = -100
 """A target that the loss leaves out."""
+MOST_UNITS = 64
+"""Stretches that a whole split is cut into for the standard error of its loss. Small batches side by side are alike:
+the loss of a small GPT on plays, read four windows at a time, seemed known to 0.006 nats, 64 at a time to 0.010."""
 
 
 class BrokenOff(Exception):
@@ -69,7 +72,8 @@ def estimate_loss(
     The standard error is that of a ratio of two sums, loss over tokens, with batches as its units (Cochran 1977,
     section 6.4): √(n/(n-1) · Σ w²(m - mean)²) / Σ w for batches of w tokens and mean loss m. For batches of one size it
     is the familiar std/√n. Batches, not windows, are the units also where every window is read: neighbours come
-    from the same documents and are alike, so counting them as independent would promise too much.
+    from the same documents and are alike, so counting them as independent would promise too much. There neighbouring
+    batches are joined into MOST_UNITS at most: how many windows are read at a time makes no difference to the error.
 
     Ranks share the batches among them; each gets the mean over all.
 
@@ -115,7 +119,7 @@ def estimate_loss(
     finally:
         model.train(was_training)
     weights = np.array([int((block_size - skipped[portion]).sum()) for portion in portions])
-    loss, stderr = _weighted(means, weights)
+    loss, stderr = _weighted(means, weights, MOST_UNITS if batches is None else len(means))
     return Estimate(loss, stderr, int(weights.sum()), None if byte_lengths is None else int(text_bytes))
 
 
@@ -134,13 +138,19 @@ def whole_split(tokens: int, block_size: int, batch_size: int) -> tuple[np.ndarr
     return np.concatenate([starts, filling]), np.concatenate([skipped, filling + block_size])
 
 
-def _weighted(means: np.ndarray, weights: np.ndarray) -> tuple[float, float | None]:
-    """Mean over all tokens, and its standard error, from each batch's mean and number of tokens."""
+def _weighted(means: np.ndarray, weights: np.ndarray, most_units: int) -> tuple[float, float | None]:
+    """Mean over all tokens, and its standard error, from each batch's mean and number of tokens.
+
+    Args:
+        most_units: where there are more batches, so many neighbours are taken together that there are not.
+    """
     mean = float(np.average(means, weights=weights))
-    n = len(means)
-    if n == 1:
+    if len(means) == 1:
         return mean, None
-    return mean, float(np.sqrt(n / (n - 1) * np.sum((weights * (means - mean)) ** 2)) / weights.sum())
+    first = np.arange(0, len(means), -(-len(means) // most_units))
+    sums = np.add.reduceat(weights * (means - mean), first)
+    n = len(sums)
+    return mean, float(np.sqrt(n / (n - 1) * np.sum(sums**2)) / weights.sum())
 
 
 class Evaluator:

@@ -149,6 +149,21 @@ def test_the_standard_error_is_how_far_estimates_scatter() -> None:
     assert np.mean(said) == pytest.approx(np.std(found), rel=0.15)
 
 
+def test_the_standard_error_is_the_same_however_many_windows_are_read_at_a_time() -> None:
+    """1,024 windows of which neighbours are alike, read singly and by sixteens."""
+    rng = np.random.default_rng(0)
+    losses = [3.0]
+    for _ in range(1023):
+        losses.append(3.0 + 0.9 * (losses[-1] - 3.0) + float(rng.normal(0, 0.1)))
+    text = tokens(1024 * 8 + 1)
+    singly = estimate_loss(Given(losses), text, CPU, block_size=8, batch_size=1, batches=None)
+    means = [float(np.mean(losses[at : at + 16])) for at in range(0, 1024, 16)]
+    together = estimate_loss(Given(means), text, CPU, block_size=8, batch_size=16, batches=None)
+    assert singly.loss == pytest.approx(together.loss)
+    assert singly.stderr == pytest.approx(together.stderr)
+    assert singly.stderr and singly.stderr > 2 * np.std(losses, ddof=1) / 32, "not as if they were independent"
+
+
 def test_a_single_batch_has_no_standard_error() -> None:
     assert whole(Given([1.0]), tokens(20)).stderr is None
 
