@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import IO, Any
 
 from cockpit import format as fmt
@@ -19,7 +20,7 @@ BAR_SECONDS = 0.25
 _LEVELS = {"info": "note", "warning": "warn"}
 _SPOKEN_OF_BY_THE_LOG = (
     ev.Resumed, ev.SpikeDetected, ev.CheckpointFailed, ev.Paused, ev.Continued, ev.ConfigChanged, ev.ConfigRefused,
-    ev.DiagnosisMade, ev.DiagnosisEnded, ev.RanksRestarted,
+    ev.DiagnosisMade, ev.DiagnosisEnded, ev.RanksRestarted, ev.Stalled, ev.StallEnded,
 )  # fmt: skip
 
 
@@ -37,6 +38,7 @@ class HeadlessReporter:
         self.state = RunState(max_steps=profile.train.max_steps)
         self._profile = profile
         self._run = run
+        self._stream = stream
         self._printer = _Bar(stream) if stream.isatty() else _Lines(stream)
         self._log_interval = profile.train.log_interval
         self._closed = False
@@ -65,6 +67,12 @@ class HeadlessReporter:
             record = self.state.log[-1]
             self._printer.line(f"{_LEVELS.get(record.level, record.level):<6} {clean_line(record.text)}")
         self._printer.progress(self.state)
+
+    def to_file(self) -> None:
+        """Draws no bar any more: the stream is no longer a terminal's."""
+        with suppress(OSError):
+            self._printer.close()
+        self._printer = _Lines(self._stream)
 
     def close(self) -> None:
         """Prints the report of what was reached. A second call does nothing."""

@@ -15,7 +15,7 @@ from cockpit import checkup, meters, rangetest
 from cockpit.abandoned import Abandoned, left_behind
 from cockpit.checkup import Checkup
 from cockpit.chronicle import TOLD, Chronicle
-from cockpit.format import saving_time
+from cockpit.format import duration, saving_time
 from cockpit.gallery import Gallery
 from cockpit.meters import Meters
 from cockpit.pilotage import Pilotage, steered
@@ -139,6 +139,8 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     """Where the time went, through time."""
     log: tuple[LogRecord, ...] = ()
     markers: tuple[Marker, ...] = ()
+    stalled: ev.Stalled | None = None
+    """Since it has given no sign of life; None while it lives."""
     finished: ev.Finished | None = None
     failed: ev.Failed | None = None
     pilotage: Pilotage = msgspec.field(default_factory=Pilotage)
@@ -216,7 +218,7 @@ _ABOUT_SAMPLES = (ev.SampleStarted, ev.SampleDone, ev.SampleScored, ev.Resumed)
 def _run_started(state: RunState, event: ev.RunStarted) -> RunState:
     return _with(
         state, started=event, max_steps=event.max_steps, step=event.step, start_step=event.step,
-        finished=None, failed=None,
+        finished=None, failed=None, stalled=None,
         tokens=state.tokens if event.step == state.step else event.step * event.tokens_per_step,
         pilot=state.pilot if state.pilot and state.pilot.pid == event.pid else None,
         meters=meters.sat_down(state.meters, event.time), ranks=state.ranks.sat_down(event),
@@ -464,6 +466,21 @@ def _ranks_restarted(state: RunState, event: ev.RanksRestarted) -> RunState:
     return _log(_mark(state, event.step, "resume", text), event, text, "warning")
 
 
+def _stalled(state: RunState, event: ev.Stalled) -> RunState:
+    return _log(_with(state, stalled=event), event, stall_text(event), "warning")
+
+
+def stall_text(event: ev.Stalled) -> str:
+    """One line on a run that has given no sign of life, and where to look for the reason."""
+    silent = f"no sign of life for {duration(event.seconds)} in phase {event.phase}, after step {event.step:,}"
+    return f"{silent}; the stacks of all threads are in console.log"
+
+
+def _stall_ended(state: RunState, event: ev.StallEnded) -> RunState:
+    text = f"it moves again, in phase {event.phase}, after {duration(event.seconds)} without a sign of life"
+    return _log(_with(state, stalled=None), event, text)
+
+
 def _log_line(state: RunState, event: ev.LogLine) -> RunState:
     return _log(state, event, event.text, event.level, event.source)
 
@@ -502,5 +519,6 @@ _REDUCERS: dict[type, Callable[[RunState, Any], RunState]] = {
     ev.PilotChanged: _pilot_changed, ev.DiagnosisMade: _diagnosis_made, ev.DiagnosisEnded: _diagnosis_ended,
     ev.LedgerUpdated: _ledger_updated, ev.MemorySampled: _memory_sampled, ev.StateMeasured: _state_measured,
     ev.TelemetrySampled: _telemetry_sampled, ev.RanksTimed: _ranks_timed, ev.RanksRestarted: _ranks_restarted,
+    ev.Stalled: _stalled, ev.StallEnded: _stall_ended,
     ev.LogLine: _log_line, ev.Finished: _finished, ev.Failed: _failed,
 }  # fmt: skip

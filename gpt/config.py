@@ -164,6 +164,9 @@ class TrainConfig(Section, frozen=True, kw_only=True):
     a share of everything within each group of shard_ranks ranks. One process alone does not look at it."""
     shard_ranks: PositiveInt | None = None
     """Ranks of a group that holds the whole model together, for `hsdp`; None: those of one machine."""
+    stalled_after: Annotated[float, Meta(ge=0, extra={"unit": "s"})] = 60.0
+    """Seconds without a sign of life after which a run counts as stuck, and says where; longer where steps take long,
+    and outside of steps (gpt.watchdog). 0: never."""
 
 
 class OptimConfig(Section, frozen=True, kw_only=True):

@@ -505,6 +505,26 @@ class RanksRestarted(Event, frozen=True, tag=True, kw_only=True):
     """`signal SIGKILL`, `exit code 1`; empty where the launcher does not say."""
 
 
+class Stalled(Event, frozen=True, tag=True, kw_only=True):
+    """The run has given no sign of life for long (gpt.watchdog); the stacks of its threads are in console.log."""
+
+    step: int
+    phase: str
+    """What it was doing, by its clock."""
+    seconds: float
+    """Since its last sign of life."""
+
+
+class StallEnded(Event, frozen=True, tag=True, kw_only=True):
+    """A run that had stalled goes on."""
+
+    step: int
+    phase: str
+    """What it is doing now."""
+    seconds: float
+    """How long it had been silent."""
+
+
 class LogLine(Event, frozen=True, tag=True, kw_only=True):
     """A line for the log pane."""
 
@@ -543,7 +563,7 @@ AnyEvent = (
     | CheckpointFailed | SampleStarted | SampleText | SampleDone | SampleScored | RangeTestStarted | RangeTestPoint
     | RangeTestDone | Paused | Continued | CommandReceived | ConfigChanged | ConfigRefused | CommandScheduled
     | CommandUnscheduled | PilotChanged | DiagnosisMade | DiagnosisEnded | LedgerUpdated | MemorySampled | StateMeasured
-    | TelemetrySampled | RanksTimed | RanksRestarted | LogLine | Finished | Failed
+    | TelemetrySampled | RanksTimed | RanksRestarted | Stalled | StallEnded | LogLine | Finished | Failed
 )  # fmt: skip
 
 _encoder = msgspec.json.Encoder()

@@ -17,6 +17,7 @@ _HARMLESS = {
     "device.peak_tflops", "model.zero_init",
     "data.input", "data.dir", "data.name", "data.tokenizer", "data.val_fraction",
     "train.eval_interval", "train.eval_steps", "train.log_interval", "train.noise_scale_interval",
+    "train.stalled_after",
     "train.device", "train.dtype", "train.compile", "train.threads", "train.parallel",
     "train.shard_ranks",
 }  # fmt: skip

@@ -14,7 +14,7 @@ LIVE_KEYS = frozenset({
     "optim.learning_rate", "optim.min_lr", "optim.warmup_steps", "optim.decay_steps", "optim.schedule",
     "optim.cooldown_steps", "optim.grad_clip", "optim.weight_decay",
     "train.max_steps", "train.eval_interval", "train.eval_steps", "train.log_interval",
-    "train.noise_scale_interval",
+    "train.noise_scale_interval", "train.stalled_after",
     "guard.policy", "guard.window", "guard.threshold", "guard.patience", "guard.rate_factor", "guard.max_rewinds",
     "checkpoint.interval", "checkpoint.keep", "checkpoint.best",
     "sample.prompts", "sample.interval", "sample.temperature", "sample.top_k", "sample.top_p",

@@ -39,6 +39,7 @@ from gpt.snapshot import Snapshot, build
 from gpt.stepclock import StepResult
 from gpt.stepper import Abandoned
 from gpt.watch import Watch
+from gpt.watchdog import Watchdog
 
 
 class Trainer:
@@ -68,7 +69,8 @@ class Trainer:
     ) -> None:
         self.profile = profile
         self.run_dir = run_dir
-        self.emit = emit if ranks.is_first else _say_nothing
+        self.watchdog = Watchdog(self, emit if ranks.is_first else _say_nothing)
+        self.emit = self.watchdog.hear
         self.ranks = ranks.sharing(profile.train)
         self.resume, self._forked_from = resume, forked_from
         self.step = 0
@@ -102,6 +104,8 @@ class Trainer:
     def run(self) -> None:
         """Trains to the end. Never raises: what goes wrong is the event Failed."""
         try:
+            self.watchdog.start()
+            self._threads.callback(self.watchdog.close)
             self._set_up()
             self.helm.heed_agenda()
             self.helm.obey()

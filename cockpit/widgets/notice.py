@@ -6,7 +6,7 @@ from textual.strip import Strip
 
 from cockpit import format as fmt
 from cockpit.sanitize import clean_line
-from cockpit.state import RunState, spike_text
+from cockpit.state import RunState, spike_text, stall_text
 from cockpit.widgets import ink
 from cockpit.widgets.panes import wrap
 from cockpit.widgets.rows import Piece, RowsWidget, row
@@ -70,6 +70,8 @@ def outcome(state: RunState) -> list[Piece]:
     if spike and spike.action == "pause" and spike.step == state.step and state.state == "paused":
         keys = "  space goes on, r changes settings, q leaves"
         return [("! ", ink.WARNING), (spike_text(spike), ink.WARNING), (keys, ink.TEXT)]
+    if state.stalled:
+        return [("! ", ink.WARNING), (clean_line(stall_text(state.stalled)), ink.WARNING), ("; v shows them", ink.TEXT)]
     if state.checkpoint_error:
         error = state.checkpoint_error
         return [
