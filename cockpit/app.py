@@ -107,6 +107,8 @@ class CockpitApp(App[QuitChoice]):
         self._stirred = True
         self._cost_drawn = 0.0
         self._message_until: float | None = None
+        self.gone_because: str | None = None
+        """Why the terminal can no longer be drawn on, once it cannot."""
         self.fork: Fork | None = None
         """The fork that its pilot has left the run for, if he has."""
         self.memory: dict[str, Any] = {}
@@ -458,14 +460,21 @@ class CockpitApp(App[QuitChoice]):
 
     # What signals ask for; safe from any thread
 
-    def hang_up(self) -> None:
+    def hang_up(self, why: str = "the terminal was closed") -> None:
         """The terminal is gone: ends the screen with `detach`; the run goes on."""
+        self.gone_because = self.gone_because or why
         self._end("detach")
 
     def terminate(self) -> None:
         """Asks the run to save and stop, and ends the screen with `stop`. A signal is obeyed with --readonly too."""
         (self.homes[0].link if self.homes else self.link).send(Stop(save=True))
         self._end("stop")
+
+    def abandon(self) -> None:
+        """After a crash: stands for its own run again, and leaves no reader of keys behind."""
+        leave_all(self)
+        if isinstance(self._driver, TerminalDriver):
+            self._driver.abandon()
 
     def exit(self, result: QuitChoice | None = None, return_code: int = 0, message: Any = None) -> None:
         """Ends the screen; what it knows then is of the run that it was opened for."""

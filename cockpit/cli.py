@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from json import dumps
@@ -24,8 +25,9 @@ from cockpit.commands_plan import plan
 from cockpit.commands_report import report
 from cockpit.commands_serve import serve
 from cockpit.options import ScreenOptions
+from cockpit.quantity import duration
 from cockpit.sanitize import clean_line
-from gpt.errors import UserError
+from gpt.errors import RunError, UserError
 from gpt.ranks import launched_rank, launched_ranks
 
 app = App(
@@ -109,7 +111,14 @@ def train(
     ] = (),
     run: Annotated[str | None, Parameter(help="Name of the run; without it one is made.")] = None,
     runs_dir: RunsDir = Path("runs"),
-    resume: Annotated[bool, Parameter(help="Go on with --run, or else with the profile's newest run.")] = False,
+    resume: Annotated[
+        bool,
+        Parameter(
+            help="Go on with --run, or else with the profile's newest run. --resume auto: begin anew where there is "
+            "nothing to go on with."
+        ),
+    ] = False,
+    resume_auto: Annotated[bool, Parameter(show=False)] = False,
     fork: Annotated[
         str | None,
         Parameter(help="Go on from another run's checkpoint, RUN[@STEP], in a new run; --run names it."),
@@ -117,6 +126,12 @@ def train(
     nproc: Annotated[int | None, Parameter(help="Train on this many ranks of this machine, a process each.")] = None,
     max_restarts: Annotated[int, Parameter(help="With --nproc: starts anew after a rank died.", show_default=True)] = 3,
     headless: Annotated[bool, Parameter(help="Print lines instead of drawing a screen.")] = False,
+    detach: Annotated[
+        bool, Parameter(help="Give the prompt back once training has begun; gpt-cockpit attach shows the run.")
+    ] = False,
+    max_time: Annotated[
+        str | None, Parameter(help="Save and end with exit code 75 after so long: 3h30m, 90m, 1d12h.")
+    ] = None,
     theme: Annotated[
         Literal["dark", "light", "ansi", "colorblind"] | None,
         Parameter(help="Colours: dark, light, ansi (the terminal's own) or colorblind."),
@@ -128,15 +143,21 @@ def train(
 
     Without a profile: shows the runs that are there, if any, on a terminal; otherwise what can be trained.
     """
-    if profile is None:
-        from cockpit.terminal import is_interactive
+    from cockpit.terminal import is_interactive
 
+    if profile is None:
         if is_interactive() and any(runs_dir.glob("*/run.json")):
             return runs(screen=True, runs_dir=runs_dir)
         _print(_overview())
         return 0
+    from cockpit import front
     from cockpit import profile as profiles
 
+    deadline = None if max_time is None else time.monotonic() + duration(max_time, "--max-time")
+    if detach and nproc is not None:
+        raise RunError("--detach leaves a run of one process; with --nproc start gpt-cockpit itself in tmux")
+    if detach or (is_interactive() and not headless and nproc is None):
+        front.split(needs_terminal=not detach)
     loaded = profiles.load(profiles.find(profile), overrides)
     if data:
         from cockpit.preparation import other_data
@@ -146,14 +167,16 @@ def train(
         from cockpit import launching
 
         return launching.launch(
-            loaded, run_name=run, runs_dir=runs_dir, resume=resume, fork=fork, nproc=nproc, max_restarts=max_restarts
-        )
+            loaded, run_name=run, runs_dir=runs_dir, resume="auto" if resume_auto else resume, fork=fork, nproc=nproc,
+            max_restarts=max_restarts, deadline=deadline,
+        )  # fmt: skip
     from cockpit import session
 
     options = ScreenOptions(theme=theme, readonly=readonly, thin=thin)
     return session.run(
-        loaded, run_name=run, runs_dir=runs_dir, resume=resume, fork=fork, headless=headless, options=options
-    )
+        loaded, run_name=run, runs_dir=runs_dir, resume="auto" if resume_auto else resume, fork=fork,
+        headless=headless, options=options, detach=detach, deadline=deadline,
+    )  # fmt: skip
 
 
 @app.command
@@ -259,9 +282,10 @@ app.command(commands_eval.evaluate, name="eval")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs the command line and exits: 0, 1 for our error, 2 for the user's, 130 for an interrupt."""
+    """Runs the command line and exits: 0, 1 for our error, 2 for the user's, 130 for an interrupt; a run that was saved
+    because its time was up, 75."""
     try:
-        code = app(sys.argv[1:] if arguments is None else arguments)
+        code = app(_spelled_out(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
     except UserError as error:
         _refuse(error)
@@ -272,6 +296,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         _leave_broken_pipe()
     _leave(code or 0)
+
+
+def _spelled_out(arguments: Sequence[str]) -> list[str]:
+    """`--resume auto` as one word: --resume alone takes no value, and what follows it may be the profile."""
+    words = list(arguments)
+    for at, word in enumerate(words):
+        if word == "--":
+            break
+        if word == "--resume=auto" or (word == "--resume" and words[at + 1 : at + 2] == ["auto"]):
+            words[at : at + 1 + (word == "--resume")] = ["--resume-auto"]
+    return words
 
 
 def _overview() -> str:

@@ -1,19 +1,25 @@
-"""Textual's driver for Unix terminals with four habits changed.
+"""Textual's driver for Unix terminals with five habits changed.
 
 It asks the terminal it draws on for its size, whatever descriptor 1 leads to and whatever COLUMNS says. It asks for
 mouse clicks and drags but not for every movement, each of which would be bytes on the line and a wake-up of the screen.
-And a terminal that has gone away is no error: what is written to it is dropped, so that the screen can end in order.
+A terminal that has gone away is no error: what is written to it is dropped, so that the screen can end in order. And it
+is noticed where keys are read, for its end of input is there to be read for ever: Textual would read it at full speed.
 A SIGCONT never starts a second reader of keys beside the first, nor brings back a screen that has been left: either
 would outlive the program's end and hold it up for ever.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import selectors
 import signal
+from codecs import getincrementaldecoder
 from collections.abc import Callable
 from typing import IO, Any
 
+from textual._parser import ParseError
+from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
 
 
@@ -37,6 +43,37 @@ class TerminalDriver(LinuxDriver):
     def stop_application_mode(self) -> None:
         self._shown = False  # first: a signal in the middle finds it so
         super().stop_application_mode()
+
+    def abandon(self) -> None:
+        """Ends the reader of keys that a crash has left behind: it would hold up the program's end for ever."""
+        self.exit_event.set()
+
+    def run_input_thread(self) -> None:
+        """Reads keys until the screen is left, or the terminal is gone."""
+        parser = XTermParser(self._debug)
+        decode = getincrementaldecoder("utf-8")("replace").decode
+        with selectors.SelectSelector() as selector:
+            selector.register(self.fileno, selectors.EVENT_READ)
+            while not self.exit_event.is_set():
+                if selector.select(0.1):
+                    data = self._read()
+                    if not data:
+                        getattr(self._app, "hang_up", self._app.exit)()
+                        break
+                    for message in parser.feed(decode(data)):
+                        self.process_message(message)
+                for message in parser.tick():
+                    self.process_message(message)
+        with contextlib.suppress(EOFError, ParseError):
+            for _ in parser.feed(""):
+                pass
+
+    def _read(self) -> bytes:
+        """What has been typed; nothing where the terminal is gone."""
+        try:
+            return os.read(self.fileno, 4096)
+        except OSError:
+            return b""
 
     def _sigtstp_application(self, *arguments: object) -> None:
         if self._shown:

@@ -29,6 +29,7 @@ from torch.distributed.elastic.rendezvous import registry as rendezvous
 
 from cockpit.launched import FOLDER, LOST
 from cockpit.runs import Run
+from cockpit.signals import MORE_TO_DO
 
 USER_ERROR = 2
 """Exit code of what happens again however often it is tried."""
@@ -78,7 +79,7 @@ class _Agent(LocalElasticAgent):
     @contextmanager
     def signals_kept(self) -> Iterator[None]:
         """Inside the block, signals are passed on to the ranks."""
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
         before = {number: signal.getsignal(number) for number in numbers}
         try:
             yield
@@ -105,7 +106,12 @@ class _Agent(LocalElasticAgent):
     # Lost types here too.
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:  # pyright: ignore[reportIncompatibleVariableOverride]
         started: Any = super()._start_workers(worker_group)  # pyright: ignore[reportCallIssue]
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):  # torch's own raise in the middle of anything
+        for number in (
+            signal.SIGINT,
+            signal.SIGTERM,
+            signal.SIGQUIT,
+            signal.SIGUSR1,
+        ):  # torch's own raise in the middle of anything
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal is gone; the run goes on
         return started
@@ -126,7 +132,7 @@ class _Agent(LocalElasticAgent):
         if result.state is WorkerState.FAILED:
             failure = first(result.failures)
             os.environ[LOST] = f"{_rank_of(failure, result.failures)} {how(failure)}"
-            if self._received or any(each.exitcode == USER_ERROR for each in result.failures.values()):
+            if self._received or any(each.exitcode in (USER_ERROR, MORE_TO_DO) for each in result.failures.values()):
                 self._remaining_restarts = 0
         return result
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from cockpit import forking
 from cockpit.profile import Loaded
-from cockpit.runs import Run, latest
+from cockpit.resuming import Resume, run_for
+from cockpit.runs import Run
 from gpt.data import check_source
 from gpt.errors import RunError
 from gpt.ranks import check_share, launched_ranks
@@ -16,10 +18,12 @@ MOST_RESTARTS = 3
 
 
 def launch(
-    loaded: Loaded, *, run_name: str | None, runs_dir: Path, resume: bool, fork: str | None, nproc: int,
-    max_restarts: int = MOST_RESTARTS,
+    loaded: Loaded, *, run_name: str | None, runs_dir: Path, resume: Resume, fork: str | None, nproc: int,
+    max_restarts: int = MOST_RESTARTS, deadline: float | None = None,
 ) -> int:  # fmt: skip
     """Trains one run on `nproc` ranks to its end, without a screen, and returns the exit code, as session.run's.
+
+    `deadline` is as there.
 
     Raises a UserError, with nothing touched, where the profile or the run will not do.
     """
@@ -32,7 +36,8 @@ def launch(
     run, is_new = _folder(loaded, run_name, runs_dir, resume=resume, fork=fork)
     arguments = [str(loaded.path), "--headless", "--run", run.name, "--runs-dir", str(runs_dir)]
     arguments += [word for override in loaded.overrides for word in ("--set", override)]
-    arguments += ["--resume"] if resume or fork else []
+    arguments += ["--resume"] if fork or not is_new else []
+    arguments += ["--max-time", f"{max(1, round(deadline - time.monotonic()))}s"] if deadline else []
     code = 2
     try:
         with run.lock(launching=True):
@@ -46,19 +51,15 @@ def launch(
 
 
 def _folder(
-    loaded: Loaded, run_name: str | None, runs_dir: Path, *, resume: bool, fork: str | None
+    loaded: Loaded, run_name: str | None, runs_dir: Path, *, resume: Resume, fork: str | None
 ) -> tuple[Run, bool]:
     """The run that is trained, and whether it was made just now."""
     if fork is not None:
         source_name, place = forking.parse_source(fork)
         source = Run.open(runs_dir, source_name)
         return forking.make(source, forking.find_source(source, place), run_name), True
-    if not resume:
-        return Run.create(runs_dir, run_name, loaded.profile.name), True
-    run = Run.open(runs_dir, run_name) if run_name else latest(runs_dir, loaded.profile.name)
-    if run is None:
-        raise RunError(f"no run of {loaded.profile.name} with a checkpoint under {runs_dir}; start without --resume")
-    return run, False
+    run = run_for(loaded, run_name, runs_dir, resume)
+    return (run, False) if run else (Run.create(runs_dir, run_name, loaded.profile.name), True)
 
 
 def _take_back(run: Run, *, forked: bool) -> None:

@@ -1,4 +1,4 @@
-"""What a person may ask of the screen on the command line. Imports nothing heavy."""
+"""What a person may ask of a sitting on the command line. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -15,6 +15,18 @@ class ScreenOptions:
     """Send the run no command."""
     thin: bool = False
     """Spare a slow line: fewer frames, numbers less often, no small curves."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How long, and in front of whom, a run is trained in one sitting."""
+
+    screen: ScreenOptions | None = None
+    """None: lines instead of a screen."""
+    detach: bool = False
+    """Give the prompt back as soon as training begins."""
+    deadline: float | None = None
+    """time.monotonic() at which it saves and ends, for another sitting to go on; None: never."""
 
 
 USUAL = ScreenOptions()

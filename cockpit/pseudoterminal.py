@@ -5,7 +5,6 @@ What the bytes draw is not worked out: a measurement needs to know when they cam
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import pty
@@ -14,10 +13,11 @@ import select
 import signal
 import struct
 import subprocess
-import sys
 import termios
 import time
 from collections.abc import Callable, Sequence
+
+from cockpit.front import die_with_parent
 
 _ESCAPES = re.compile(
     rb"\x1b\[[0-?]*[ -/]*(?:[@-~]|$)"  # control sequences, an unfinished one at the end included
@@ -25,8 +25,6 @@ _ESCAPES = re.compile(
     rb"|\x1b[ -/]*(?:[0-~]|$)",
     re.DOTALL,
 )
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def has_visible(output: bytes | bytearray) -> bool:
@@ -119,15 +117,6 @@ def kill_session(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def die_with_parent() -> None:
-    """Has Linux kill this process when its parent ends, however that ends. For a child, before it becomes a program.
-
-    A run outlives its terminal on purpose; one that was only started to be measured must not.
-    """
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def _own_terminal() -> None:
-    die_with_parent()
+    die_with_parent()  # a run outlives its terminal on purpose; one that was only started to be measured must not
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)

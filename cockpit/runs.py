@@ -6,6 +6,7 @@ import fcntl
 import itertools
 import json
 import os
+import platform
 import random
 import re
 import shlex
@@ -68,8 +69,10 @@ class Run:
             path = _claim(runs_dir / name) if name else _claim_any(runs_dir, profile_name)
             if path is None:
                 there = cls(runs_dir / str(name))
+                if there.in_use:
+                    raise RunError(f"{there.in_use_by()}, or give another name to --run")
                 go_on = f"go on with it by --resume --run {name}"
-                if there.checkpoint_time() is None and not there.in_use:
+                if there.checkpoint_time() is None:
                     go_on = f"it has no checkpoint to go on from: delete {shown(there.path)}"
                 raise RunError(f"run {name} exists in {shown(runs_dir)}; {go_on}, or give another name to --run")
             run = cls(path)
@@ -126,26 +129,40 @@ class Run:
         except OSError as error:
             raise RunError(f"{shown(lock)} cannot be opened: {error.strerror}; see to its folder") from None
         try:
-            self._take(file, of_parent=name == _LAUNCHER_LOCK)
+            self._take(lock, file)
             yield
         finally:
             # Never unlinked: who has it open already would then lock a file that nobody else finds.
             os.close(file)
 
-    def _take(self, file: int, *, of_parent: bool) -> None:
+    def _take(self, lock: Path, file: int) -> None:
         try:
-            if of_parent and os.pread(file, 32, 0) == f"{os.getppid()}\n".encode() and not _try_lock(file, 0):
+            of_parent = lock.name == _LAUNCHER_LOCK and os.pread(file, 32, 0).startswith(f"{os.getppid()}\n".encode())
+            if of_parent and not _try_lock(file, 0):
                 return  # our launcher has it for us
             taken = _try_lock(file, _LOCK_PATIENCE)
             if taken:
+                if not os.path.samestat(os.fstat(file), lock.stat()):
+                    raise RunError(f"run {self.name} was put aside by another process just now; try again")
                 os.ftruncate(file, 0)
-                os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+                os.pwrite(file, f"{os.getpid()}\n{platform.node()}\n{int(time.time())}\n".encode(), 0)
         except OSError as error:
             raise RunError(f"run {self.name} cannot be locked: {error.strerror}; see --runs-dir") from None
         if not taken:
-            pid = os.pread(file, 32, 0).decode("ascii", "replace").strip()
-            holder = f"process {shown(pid)}" if pid else "another process"
-            raise RunError(f"run {self.name} is in use by {holder}; wait for its end, or give another name to --run")
+            raise RunError(f"{self.in_use_by()}, wait for its end, or give another name to --run")
+
+    def in_use_by(self) -> str:
+        """`run NAME is in use by process 123 on HOST since 13:05; see it by gpt-cockpit attach NAME`."""
+        try:
+            held = self.path / (_LAUNCHER_LOCK if _is_locked(self.path / _LAUNCHER_LOCK) else _LOCK)
+            pid, host, since = held.read_bytes()[:300].decode("utf-8", "replace").split("\n")[:3]
+            at = time.localtime(int(since))
+            days = time.strftime("%Y-%m-%d ", at) if time.strftime("%j", at) != time.strftime("%j") else ""
+            holder = f"process {shown(pid)} on {shown(host)} since {days}{time.strftime('%H:%M', at)}"
+        except (OSError, ValueError, OverflowError):
+            holder = "another process"  # an older version's, or one that is just taking it
+        attach = shlex.join(["gpt-cockpit", "attach", self.name, *self.where()])
+        return f"run {self.name} is in use by {holder}; see it by {attach}"
 
     @property
     def in_use(self) -> bool:

@@ -8,6 +8,7 @@ terminal is afterwards as it was.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import termios
@@ -34,13 +35,36 @@ def is_interactive() -> bool:
         return False
 
 
+class Outside(io.TextIOWrapper):
+    """Writes to what descriptor 1 led to before it was sent to console.log, as long as somebody is there."""
+
+    def __init__(self, saved: list[int]) -> None:
+        super().__init__(os.fdopen(os.dup(1), "wb"), encoding="utf-8", errors="replace", line_buffering=True)
+        self._saved = saved
+        self.is_let_go = False
+        """Whether all that is written here goes to console.log as well."""
+
+    def let_go(self) -> None:
+        """Gives terminal and pipes back for good: nothing is read from them any more, and all goes to console.log."""
+        if self.is_let_go:
+            return
+        self.is_let_go = True
+        with contextlib.suppress(OSError):
+            self.flush()
+        for copy in (self.fileno(), *self._saved):
+            os.dup2(1, copy, inheritable=False)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+
+
 @contextlib.contextmanager
-def captured_console(log: Path) -> Iterator[IO[str]]:
+def captured_console(log: Path) -> Iterator[Outside]:
     """Sends fds 1 and 2 to the end of `log` inside the block; yields a text file that still writes to the old fd 1."""
     log_fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     _flush()
     saved = [os.dup(1), os.dup(2)]
-    outside = open(os.dup(1), "w", encoding="utf-8", errors="replace", buffering=1)  # noqa: PTH123, SIM115 (a descriptor)
+    outside = Outside(saved)
     try:
         os.dup2(log_fd, 1)
         os.dup2(log_fd, 2)

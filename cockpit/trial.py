@@ -16,7 +16,8 @@ from typing import IO, Any
 
 import msgspec
 
-from cockpit.pseudoterminal import PseudoTerminal, die_with_parent, has_visible, kill_session
+from cockpit.front import die_with_parent
+from cockpit.pseudoterminal import PseudoTerminal, has_visible, kill_session
 from cockpit.runs import Run
 from cockpit.sanitize import clean_line
 from cockpit.screencost import Window, summarize, window_of

@@ -76,7 +76,7 @@ def show(app: CockpitApp, share: float = CPU_SHARE) -> int:
 
     def end(number: int, frame: object) -> None:
         received.append(number)
-        app.hang_up()
+        app.hang_up(signal.Signals(number).name)
 
     failed = False
     with tempfile.TemporaryDirectory(prefix="gpt-cockpit-") as folder:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cockpit.sanitize import clean_line
+from cockpit.signals import MORE_TO_DO
 from cockpit.terminal import captured_console
 from gpt.commands import Stop
 from gpt.config import Profile
@@ -87,7 +88,7 @@ def serve(ranks: Ranks) -> int:
         received = number
         trainer.send(Stop(save=True))  # all ranks stop at one step, whichever of them was told to
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with captured_console(task.run_dir / f"console-rank{ranks.rank}.log"):
@@ -101,6 +102,8 @@ def serve(ranks: Ranks) -> int:
     if trainer.failure:
         sys.stderr.write(f"gpt-cockpit: {clean_line(trainer.failure.error)}\n")
         return 2 if trainer.failure.user_error else 1
+    if received == signal.SIGUSR1:
+        return MORE_TO_DO
     return 128 + received if received else 0
 
 

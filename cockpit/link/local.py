@@ -26,6 +26,7 @@ from gpt.events import (
     ConfigChanged,
     Event,
     Failed,
+    Finished,
     LedgerUpdated,
     LogLine,
     RanksRestarted,
@@ -64,6 +65,8 @@ class LocalLink:
         self.run, self.run_dir, self.profile = run.name, run.path, profile
         self.failure: Failed | None = None
         """What ended the trainer, if it was an error."""
+        self.is_complete = False
+        """Whether the trainer has ended with all steps done."""
         self.crash: BaseException | None = None
         """The exception behind a failure that is our bug."""
         self.screen: FrameBudget | None = None
@@ -125,6 +128,10 @@ class LocalLink:
             else:
                 self._trainer.send(command)
 
+    def tell(self, level: str, text: str) -> None:
+        """Adds a line to the run's log. From any thread, never blocks. `level` is `info`, `warning` or `error`."""
+        self._emit(LogLine(level=level, text=text))
+
     @property
     def alive(self) -> bool:
         """False once the trainer has ended."""
@@ -175,6 +182,8 @@ class LocalLink:
                 self._telemetry.watch_gpu(event.device_uuid)
         elif isinstance(event, Failed):
             self.failure = event
+        elif isinstance(event, Finished):
+            self.is_complete = event.reason == "max_steps"
         elif isinstance(event, ConfigChanged):
             self._changes.append(event)
 

@@ -23,7 +23,7 @@ Choices = tuple[tuple[str, QuitChoice | None, str, str], ...]
 CHOICES: Choices = (
     ("s", "stop", "save and stop", "finish the step and write a checkpoint; --resume goes on from it"),
     ("x", "discard", "stop without saving", "what came after the last checkpoint is lost"),
-    ("d", "detach", "go on without a screen", "training continues in this terminal and prints its progress"),
+    ("d", "detach", "leave it running", "goes on without a screen; gpt-cockpit attach shows it again"),
     ("c", None, "cancel", "back to the screen"),
 )
 

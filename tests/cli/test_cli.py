@@ -57,6 +57,7 @@ def test_a_profile_is_loaded_and_handed_to_a_session_with_the_options(session: S
     assert loaded.overrides == ("train.max_steps=7", "optim.learning_rate=1e-3")
     session.asked.pop("options")
     assert session.asked.pop("fork") is None
+    assert not session.asked.pop("detach") and session.asked.pop("deadline") is None
     assert session.asked == {"run_name": "x", "runs_dir": Path("elsewhere"), "resume": True, "headless": True}
 
 
@@ -106,6 +107,7 @@ def test_without_options_a_session_gets_the_defaults(session: Session) -> None:
     del session.asked["loaded"]
     session.asked.pop("options")
     assert session.asked.pop("fork") is None
+    assert not session.asked.pop("detach") and session.asked.pop("deadline") is None
     assert session.asked == {"run_name": None, "runs_dir": Path("runs"), "resume": False, "headless": False}
 
 

@@ -28,6 +28,7 @@ def imported_by(code: str) -> set[str]:
         "cockpit.link.replay",
         "cockpit.commands_export", "cockpit.export", "cockpit.card", "cockpit.curves", "cockpit.trackers",
         "cockpit.mirror", "cockpit.checkup", "cockpit.remedy", "cockpit.doctor.rounds",
+        "gpt.watchdog", "cockpit.front",
         "gpt.agenda", "gpt.keys", "cockpit.effects", "cockpit.orders", "cockpit.pilotage", "cockpit.writeback",
         "cockpit.explaining.numbers", "cockpit.explaining.line", "cockpit.commands_explain", "cockpit.references",
         "cockpit.doctor.examination", "cockpit.doctor.gathering", "cockpit.commands_doctor", "cockpit.nanogpt_log",

@@ -11,41 +11,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness import Cockpit
-
-PROFILE = """\
-name = "sums"
-[model]
-n_layer = 2
-n_head = 2
-n_embd = 48   # narrow
-block_size = 32
-[data]
-input = "sums.txt"
-[train]
-max_steps = 200_000
-micro_batch_size = 8
-eval_interval = 0
-eval_steps = 2
-device = "cpu"
-threads = 1
-[optim]
-learning_rate = 1e-3
-warmup_steps = 10
-[checkpoint]
-interval = 0
-[sample]
-prompts = ["1 + "]
-max_new_tokens = 40
-[device]
-peak_tflops = 0.05
-"""
+from harness import PROFILE, Cockpit, sums
 
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Path:
     """A folder with `sums.toml` and its text, to run the program in."""
-    (tmp_path / "sums.txt").write_text("".join(f"{a} + {b} = {a + b}\n" for a in range(60) for b in range(60)))
+    (tmp_path / "sums.txt").write_text(sums())
     (tmp_path / "sums.toml").write_text(PROFILE)
     return tmp_path
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import pyte
 
+from cockpit.runs import Run, list_runs
 from gpt import events as ev
 
 PATIENCE = 90.0
@@ -27,10 +28,69 @@ PATIENCE = 90.0
 ROOT = Path(__file__).resolve().parents[2]
 
 
+PROFILE = """\
+name = "sums"
+[model]
+n_layer = 2
+n_head = 2
+n_embd = 48   # narrow
+block_size = 32
+[data]
+input = "sums.txt"
+[train]
+max_steps = 200_000
+micro_batch_size = 8
+eval_interval = 0
+eval_steps = 2
+device = "cpu"
+threads = 1
+[optim]
+learning_rate = 1e-3
+warmup_steps = 10
+[checkpoint]
+interval = 0
+[sample]
+prompts = ["1 + "]
+max_new_tokens = 40
+[device]
+peak_tflops = 0.05
+"""
+"""A small run."""
+
+HOOK = """\
+import importlib.abc, sys
+class Hook(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name not in PATCHES: return None
+        spec = next(s for f in sys.meta_path if f is not self and (s := f.find_spec(name, path, target)))
+        real = spec.loader.exec_module
+        def exec_module(module):
+            real(module)
+            exec(PATCHES[name], vars(module))
+        spec.loader.exec_module = exec_module
+        return spec
+sys.meta_path.insert(0, Hook())
+"""
+
+
+def sums() -> str:
+    """Text with something to learn in it."""
+    return "".join(f"{a} + {b} = {a + b}\n" for a in range(60) for b in range(60))
+
+
+def patched(desk: Path, patches: dict[str, str]) -> dict[str, str]:
+    """The environment in which the program started on `desk` runs a piece of code at the end of some of its modules.
+
+    So that a test can hold it up or break it where a user never could, and the program knows nothing of tests.
+    """
+    (desk / "sitecustomize.py").write_text(f"PATCHES = {patches!r}\n{HOOK}")
+    return {"PYTHONPATH": f"{desk}{os.pathsep}{ROOT}"}
+
+
 class Cockpit:
     """`gpt-cockpit` with the given arguments, in a pseudo-terminal of its own.
 
-    Use as a context manager: at the end the process, and only that, is killed if it still runs.
+    Use as a context manager: at the end the process, and the run where that has outlived it, is killed.
     """
 
     def __init__(
@@ -61,8 +121,11 @@ class Cockpit:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        for run in self._runs_in_use():
+            with contextlib.suppress(OSError, ValueError):
+                os.kill(int((run.path / "lock").read_text().split()[0]), signal.SIGKILL)
         for descriptor in (self._master, self._slave):
-            with contextlib.suppress(OSError):
+            if descriptor >= 0:
                 os.close(descriptor)
 
     # -- hands ------------------------------------------------------------------------------------------------------
@@ -99,7 +162,7 @@ class Cockpit:
             self._read(0.02)
             if holds():
                 return self.text
-            if self.process.poll() is not None:
+            if self.process.poll() is not None and not self._runs_in_use():
                 self._read(0.2)
                 if holds():
                     return self.text
@@ -129,6 +192,21 @@ class Cockpit:
         self._read(0.2)
         return self.process.returncode
 
+    def wait_end(self) -> None:
+        """Waits until nobody trains the run any more, whether or not the program was waited for."""
+        end = time.monotonic() + PATIENCE
+        while self._runs_in_use():
+            assert time.monotonic() < end, "still trains"
+            self._read(0.02)
+
+    @property
+    def run_pid(self) -> int:
+        """The process that trains: not the one that a shell waits for."""
+        return int((self.run_dir / "lock").read_text().split()[0])
+
+    def _runs_in_use(self) -> list[Run]:
+        return [run for run in list_runs(self.cwd / "runs") if run.in_use]
+
     @property
     def run_dir(self) -> Path:
         """The one run under ./runs."""
@@ -143,11 +221,20 @@ class Cockpit:
             return []
         return [ev.decode(line) for line in lines]
 
+    def hang_up(self) -> None:
+        """Closes the terminal, as a window or a line does; nothing of it can be read any more."""
+        os.close(self._slave)
+        os.close(self._master)
+        self._master = self._slave = -1
+
     def modes_restored(self) -> bool:
         """Whether the terminal's line discipline is as it was at the start."""
         return termios.tcgetattr(self._slave) == self.modes_before
 
     def _read(self, timeout: float) -> None:
+        if self._master < 0:
+            time.sleep(timeout)
+            return
         while select.select([self._master], [], [], timeout)[0]:
             try:
                 data = os.read(self._master, 65536)

@@ -276,16 +276,17 @@ def test_q_stop_without_saving_leaves_none(cockpit: Cockpit) -> None:
     assert not [e for e in cockpit.events() if isinstance(e, ev.CheckpointSaved)]
 
 
-def test_q_without_a_screen_goes_on_in_lines(start: Start) -> None:
-    cockpit = start("sums.toml", "--set", "train.max_steps=3000", "--set", "train.log_interval=100")
+def test_q_and_leaving_it_running_gives_the_prompt_back(start: Start) -> None:
+    cockpit = start("sums.toml", "--set", "train.max_steps=600")
     cockpit.wait_event(ev.StepDone, step=1)
     cockpit.press("q")
     cockpit.wait_for("without a screen")
     cockpit.press("d")
-    cockpit.wait_until(lambda: b"\x1b[?1049l" in cockpit.raw, "the alternate screen is left")
     assert cockpit.wait_exit() == 0
+    assert "goes on without a screen" in cockpit.text and "gpt-cockpit attach" in cockpit.text
+    cockpit.wait_end()
     assert cockpit.wait_event(ev.Finished).reason == "max_steps"
-    assert "all steps done" in cockpit.text
+    assert "all steps done" in (cockpit.run_dir / "console.log").read_text()
 
 
 def test_q_and_escape_changes_nothing(cockpit: Cockpit) -> None:
