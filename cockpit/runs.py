@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import tomli
@@ -24,7 +24,7 @@ import tomli
 from cockpit.sanitize import shown
 from gpt import durable
 from gpt.errors import RunError
-from gpt.events import AnyEvent, Event, Origin, decode, decode_lines
+from gpt.events import AnyEvent, Event, Origin, decode
 
 DEFAULT_RUNS_DIR = Path("runs")
 MAX_NAME_BYTES = 100
@@ -34,7 +34,7 @@ _LOCK_PATIENCE = 0.3  # seconds; a listing that looks whether a run is locked ho
 if TYPE_CHECKING:
     from cockpit.stretch import Stretch
 
-_BLOCK = 2**17  # what is decoded at once still lies in the processor's cache when its columns are made
+_BLOCK = 2**17
 _LOCK, _LAUNCHER_LOCK = "lock", "launcher.lock"
 _OWN_FILES = (
     "run.json", "profile.toml", "events.jsonl", "console.log", _LOCK, _LAUNCHER_LOCK, "control.sock", "control.path",
@@ -241,7 +241,7 @@ class Run:
         Args:
             start, end: bytes of the log between which it is read, both where a line begins; None: to its end.
         """
-        from cockpit.stretch import coalesced  # brings numpy, which most commands need not load
+        from cockpit import longlog, stretch  # bring numpy, which most commands need not load
 
         self.skipped_lines = 0
         try:
@@ -249,32 +249,14 @@ class Run:
         except FileNotFoundError:
             return
         with file:
-            file.seek(start)
-            yield from coalesced(self._blocks(file, None if end is None else end - start))
+            last = os.fstat(file.fileno()).st_size if end is None else end
+            if last - start >= longlog.LONG and (os.cpu_count() or 1) > 1:
+                yield from longlog.read_beside(self.events_path, start, last, self._count_skipped)
+            else:
+                yield from stretch.read(file, start, end, self._count_skipped)
 
-    def _blocks(self, file: IO[bytes], left: int | None) -> Iterator[Event | Stretch]:
-        """All that the file holds from here on; or `left` bytes of it."""
-        from cockpit.stretch import packed
-
-        torn = b""
-        while block := file.read(_BLOCK if left is None else min(left, _BLOCK)):
-            left = None if left is None else left - len(block)
-            whole, newline, torn = (torn + block).rpartition(b"\n")
-            yield from packed(self._decoded(whole + newline))
-
-    def _decoded(self, lines: bytes) -> list[AnyEvent]:
-        """The events of whole lines; what is not an event is skipped and counted."""
-        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            events = decode_lines(lines)
-            if len(events) == lines.count(b"\n"):
-                return events
-        events = []
-        for line in lines.splitlines():
-            try:
-                events.append(decode(line))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                self.skipped_lines += 1
-        return events
+    def _count_skipped(self, lines: int) -> None:
+        self.skipped_lines += lines
 
     def checkpoint_time(self) -> float | None:
         """Unix time of the newest checkpoint, or None where there is none."""

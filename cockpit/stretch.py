@@ -6,12 +6,24 @@ long as a few of them. That both ways lead to the same state is tested with rand
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import IO, NamedTuple
 
+import msgspec
 import numpy as np
 
-from gpt.events import Event, LedgerUpdated, MemorySampled, RanksTimed, StepDone, TelemetrySampled
+from gpt.events import (
+    AnyEvent,
+    Event,
+    LedgerUpdated,
+    MemorySampled,
+    RanksTimed,
+    StepDone,
+    TelemetrySampled,
+    decode,
+    decode_lines,
+)  # fmt: skip
 
 COLUMNS = ("step", "loss", "lr", "grad_norm", "ms", "mfu", "tokens_per_s", "tokens", "time")
 SHORTEST = 4
@@ -19,6 +31,8 @@ SHORTEST = 4
 
 Reading = LedgerUpdated | MemorySampled | TelemetrySampled | RanksTimed
 """What the meters say between steps."""
+
+_BLOCK = 2**17  # bytes: what is decoded at once still lies in the processor's cache when its columns are made
 _BESIDE = (LedgerUpdated, MemorySampled, TelemetrySampled, RanksTimed)
 
 
@@ -33,6 +47,42 @@ class Stretch(NamedTuple):
     first_time: float
     time: float
     """Unix time of the first and of the newest event."""
+
+
+def read(
+    file: IO[bytes], start: int, end: int | None, count_skipped: Callable[[int], None]
+) -> Iterator[Event | Stretch]:
+    """The events of a log, steps in stretches, from byte `start` to `end`, or to its last whole line.
+
+    Args:
+        count_skipped: told of lines that are no event, and left out.
+    """
+    file.seek(start)
+    yield from coalesced(_blocks(file, None if end is None else end - start, count_skipped))
+
+
+def _blocks(file: IO[bytes], left: int | None, count_skipped: Callable[[int], None]) -> Iterator[Event | Stretch]:
+    """All that the file holds from here on; or `left` bytes of it."""
+    torn = b""
+    while block := file.read(_BLOCK if left is None else min(left, _BLOCK)):
+        left = None if left is None else left - len(block)
+        whole, newline, torn = (torn + block).rpartition(b"\n")
+        yield from packed(_decoded(whole + newline, count_skipped))
+
+
+def _decoded(lines: bytes, count_skipped: Callable[[int], None]) -> list[AnyEvent]:
+    """The events of whole lines."""
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        events = decode_lines(lines)
+        if len(events) == lines.count(b"\n"):
+            return events
+    events = []
+    for line in lines.splitlines():
+        try:
+            events.append(decode(line))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            count_skipped(1)
+    return events
 
 
 def packed(events: Iterable[Event | Stretch]) -> Iterator[Event | Stretch]:
