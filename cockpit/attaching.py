@@ -16,6 +16,8 @@ from cockpit.screens.quit import ATTACHED, QuitChoice
 from cockpit.watching import need_terminal, show
 from gpt.commands import Stop
 
+_INSTEAD = "gpt-cockpit wait RUN waits for a run's end without one"
+
 
 class AttachedApp(CockpitApp):
     """The cockpit of a run that goes on without it."""
@@ -34,16 +36,30 @@ def attach(name: str | None, runs_dir: Path, options: ScreenOptions) -> int:
 
     Raises RunError where there is no such run or no terminal, LinkError where it cannot be attached to.
     """
-    need_terminal("gpt-cockpit wait RUN waits for a run's end without one")
+    need_terminal(_INSTEAD)
     from cockpit import keymap
 
     keymap.load(keymap.usual_path())
     run = find(name, runs_dir)
-    link = SocketLink.attach(run, watch=options.readonly)
+    back = " ".join(["gpt-cockpit attach", run.name, *run.where()])
+    return _sit(SocketLink.attach(run, watch=options.readonly), options, back)
+
+
+def attach_far(target: str, runs_dir: Path, options: ScreenOptions, *, ssh: str, program: str) -> int:
+    """The same for a run on another machine, over ssh."""
+    need_terminal(_INSTEAD)
+    from cockpit import keymap
+    from cockpit.link.ssh import RemoteLink, far
+
+    keymap.load(keymap.usual_path())
+    link = RemoteLink(far(target, runs_dir), watch=options.readonly, ssh=ssh, program=program)
+    return _sit(link, options, f"gpt-cockpit attach {target}")
+
+
+def _sit(link: SocketLink, options: ScreenOptions, back: str) -> int:
     app = AttachedApp(link, options=options, recall=Recall.usual(), main=AttachedScreen(link, thin=options.thin))
     code = show(app, share=link.profile.screen.cpu_budget)
     if link.alive:
-        back = " ".join(["gpt-cockpit attach", run.name, *run.where()])
-        sys.stdout.write(f"{clean_line(run.name)} goes on at step {app.state.step:,}; {clean_line(back)} comes back\n")
+        sys.stdout.write(f"{clean_line(link.run)} goes on at step {app.state.step:,}; {clean_line(back)} comes back\n")
     link.close()
     return code

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from cockpit import __version__, commands_data, commands_eval, commands_sample, commands_steer
-from cockpit.commands_attach import attach
+from cockpit.commands_attach import attach, link
 from cockpit.commands_compare import compare
 from cockpit.commands_doctor import doctor
 from cockpit.commands_explain import explain
@@ -37,7 +37,7 @@ app = App(
     "       gpt-cockpit PROFILE --fork RUN[@STEP] [--run NAME]\n"
     "       gpt-cockpit serve PROFILE [--port N] [OPTIONS]\n"
     "       gpt-cockpit runs [--screen] [--json]\n"
-    "       gpt-cockpit attach [RUN] [--watch]\n"
+    "       gpt-cockpit attach [RUN|user@host:RUN] [--watch]\n"
     "       gpt-cockpit wait|stop|pause|continue RUN\n"
     "       gpt-cockpit send RUN COMMAND [KEY=VALUE …]\n"
     "       gpt-cockpit replay RUN [--speed N] [--end]\n"
@@ -75,6 +75,7 @@ app.command(compare)
 app.command(report)
 app.command(serve)
 app.command(attach)
+app.command(link, show=False)
 app.command(commands_steer.wait)
 app.command(commands_steer.stop)
 app.command(commands_steer.pause)

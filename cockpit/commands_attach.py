@@ -1,4 +1,4 @@
-"""`gpt-cockpit attach`: the screen of a run that another process trains."""
+"""`gpt-cockpit attach`: the screen of a run that another process trains, here or on another machine."""
 
 from __future__ import annotations
 
@@ -16,17 +16,44 @@ RunsDir = Annotated[Path, Parameter(help="Folder that holds the runs.", show_def
 
 
 def attach(
-    run: Annotated[str | None, Parameter(help="Name of the run; without it, the only one that is trained.")] = None,
+    run: Annotated[
+        str | None,
+        Parameter(
+            help="Name of the run, or user@host:RUN, user@host:FOLDER/RUN; without it, the only one that is trained."
+        ),
+    ] = None,
     /,
     *,
     watch: Annotated[bool, Parameter(help="Only watch: leave the controls to whoever has them.")] = False,
     thin: Annotated[bool, Parameter(help="Send the terminal less: for a slow or dear line.")] = False,
+    ssh_command: Annotated[
+        str, Parameter(help="What logs in on another machine.", env_var="GPT_COCKPIT_SSH", show_default=True)
+    ] = "ssh",
+    remote_command: Annotated[
+        str, Parameter(help="Name or path of gpt-cockpit there.", show_default=True)
+    ] = "gpt-cockpit",
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """Shows a run that another process trains: all that has happened, then what happens. Leaving leaves it alone."""
     from cockpit import attaching
 
-    return attaching.attach(run, runs_dir, ScreenOptions(readonly=watch, thin=thin))
+    options = ScreenOptions(readonly=watch, thin=thin)
+    if run and ":" in run and not (runs_dir / run).is_dir():
+        return attaching.attach_far(run, runs_dir, options, ssh=ssh_command, program=remote_command)
+    return attaching.attach(run, runs_dir, options)
+
+
+def link(
+    run: Annotated[str | None, Parameter(help="Name of the run; without it, the only one that is trained.")] = None,
+    /,
+    *,
+    runs_dir: RunsDir = Path("runs"),
+) -> int:
+    """The far end of attach user@host:RUN, which starts it by ssh: standard input and output are the line."""
+    from cockpit.link import bridge
+
+    bridge.serve(find(run, runs_dir.expanduser()), 0, 1)
+    return 0
 
 
 def find(name: str | None, runs_dir: Path) -> Run:

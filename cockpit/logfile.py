@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
 from gpt.events import AnyEvent, ConfigChanged, StepDone, decode
+from gpt.events import decode_lines as all_decoded
 
 STEP = b'{"event":"StepDone"'
 """How the line of a step begins: a tag comes first, so that lines can be told apart without being decoded."""
@@ -24,6 +26,10 @@ _LONGEST_LINE = 16 << 20
 
 def decoded(block: bytes) -> tuple[list[AnyEvent], int]:
     """The events of whole lines, and how many lines were none."""
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        events = all_decoded(block)  # all at once where each is one
+        if len(events) == block.count(b"\n"):
+            return events, 0
     return decode_lines(block.splitlines())
 
 

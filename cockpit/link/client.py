@@ -37,7 +37,7 @@ class Line(Protocol):
         ...
 
     def send(self, data: bytes) -> None:
-        """Sends all. Raises OSError where the other end is gone."""
+        """Sends all. Raises OSError or ValueError where the other end is gone."""
         ...
 
     def close(self) -> None: ...
@@ -73,12 +73,15 @@ class Client:
     Args:
         line: to the run's process; closed where this fails.
         screen, watch: as in wire.Ask.
+        patience: seconds in which it must be greeted.
 
     Raises LinkError where it is refused, or where what is there is no run's process.
     """
 
-    def __init__(self, line: Line, *, screen: bool = False, watch: bool = False) -> None:
-        self._line = line
+    def __init__(
+        self, line: Line, *, screen: bool = False, watch: bool = False, patience: float = ANSWER_SECONDS
+    ) -> None:
+        self._line, self._patience = line, patience
         self._lines = wire.Lines(wire.LONGEST_LINE)
         self._ahead: list[bytes | wire.ToReader] = []
         self._numbers = itertools.count(1)
@@ -94,7 +97,7 @@ class Client:
             raise
 
     def _greeted(self) -> wire.Hello:
-        until = time.monotonic() + ANSWER_SECONDS
+        until = time.monotonic() + self._patience
         try:
             for part in self.heard(until):
                 if isinstance(part, wire.Hello):
@@ -102,7 +105,7 @@ class Client:
                 if isinstance(part, wire.Refused):
                     raise wire.LinkError(f"the run's process refuses: {shown(part.why)}")
         except TimeoutError:
-            raise wire.LinkError(f"the run's process has not answered for {ANSWER_SECONDS:g} s") from None
+            raise wire.LinkError(f"the run's process has not answered for {self._patience:g} s") from None
         raise wire.LinkError("the run's process has hung up")
 
     def heard(self, until: float | None = None) -> Iterator[bytes | wire.ToReader]:
@@ -155,6 +158,11 @@ def call(run: Run, *, screen: bool = False, watch: bool = False, patience: float
 
     Raises LinkError where nobody trains it, or its process cannot be reached.
     """
+    return Client(SocketLine(connect(run, patience)), screen=screen, watch=watch)
+
+
+def connect(run: Run, patience: float) -> socket.socket:
+    """A connection to the run's process. Raises as `call` does."""
     until = time.monotonic() + patience
     while (connected := knock(run)) is None:
         if not run.in_use:
@@ -167,7 +175,7 @@ def call(run: Run, *, screen: bool = False, watch: bool = False, patience: float
                 f"{shown(facts.get('host', 'another machine'))}, which cannot be attached to from here"
             )
         time.sleep(0.05)
-    return Client(SocketLine(connected), screen=screen, watch=watch)
+    return connected
 
 
 def own_name() -> str:

@@ -118,19 +118,22 @@ class SocketLink:
     # The thread
 
     def _follow(self) -> None:
-        why = "its process is gone"
+        why = "nothing more comes"
         try:
             self._read_up_to(self._client.hello.offset, past=True)
             for part in self._client.heard():
                 if isinstance(part, bytes):
-                    self._at += len(part)
-                    self._deliver(decoded(part)[0], past=False)
+                    self._take(part)
                 else:
                     self._heed(part)
         except (wire.LinkError, OSError) as error:
             why = str(error)
         if not self._closed:
             self._hung_up(why)
+
+    def _take(self, lines: bytes) -> None:
+        self._at += len(lines)
+        self._deliver(decoded(lines)[0], past=False)
 
     def _heed(self, message: wire.ToReader) -> None:
         match message:
@@ -171,14 +174,21 @@ class SocketLink:
         self._read_up_to(self._folder.size_of_log(), past=False)  # what it wrote and could not tell any more
         if self._final:
             self._ended = True
-        elif self._folder.in_use:
+        elif self._process_lives:
             self._lost = "link lost"
-            self._say("error", f"the link to the run is lost: {why}; it goes on: gpt-cockpit attach comes back to it")
+            self._say("error", f"the link to the run is lost: {why}; {self._way_back()} comes back to it")
         else:
             self._ended = True
             error = f"process {self.pid}, which trained it, is gone without an ending; its log is all here"
             self._events.append((False, Failed(step=self._step, phase="other", error=error)))
             self._events.append((False, StateChanged(state="failed", step=self._step, detail="process gone")))
+
+    @property
+    def _process_lives(self) -> bool:
+        return self._folder.in_use
+
+    def _way_back(self) -> str:
+        return f"gpt-cockpit attach {self.run}"
 
     def _say(self, level: str, text: str) -> None:
         """A line for this screen alone."""

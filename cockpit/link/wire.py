@@ -110,6 +110,13 @@ class Over(Message, frozen=True, tag="over", kw_only=True):
     """The trainer has ended; what may still follow are the meters' last readings."""
 
 
+class Gone(Message, frozen=True, tag="gone", kw_only=True):
+    """From beside the run, for one on another machine: its process has hung up, and the log is told to its end."""
+
+    in_use: bool
+    """Whether a process has the run all the same."""
+
+
 class Refused(Message, frozen=True, tag="refused", kw_only=True):
     """The last line before the connection is closed."""
 
@@ -117,7 +124,7 @@ class Refused(Message, frozen=True, tag="refused", kw_only=True):
 
 
 FromReader = Ask | Order | TakeControls
-ToReader = Hello | Papers | Answer | GoOn | Over | Refused
+ToReader = Hello | Papers | Answer | GoOn | Over | Gone | Refused
 
 _encoder = msgspec.json.Encoder()
 _from_reader = msgspec.json.Decoder(FromReader)
