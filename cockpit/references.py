@@ -23,30 +23,30 @@ class Reference(NamedTuple):
 
 REFERENCES = {
     "gpt2-124m": Reference(
-        3.12, "GPT-2 124M as published, on OpenWebText (nanoGPT's README)", "OpenWebText", "gpt2", 124_000_000
+        3.12, "on OpenWebText, by nanoGPT's README", "OpenWebText", "gpt2", 124_000_000
     ),
     "gpt2-350m": Reference(
-        2.84, "GPT-2 350M as published, on OpenWebText (nanoGPT's README)", "OpenWebText", "gpt2", 350_000_000
+        2.84, "on OpenWebText, by nanoGPT's README", "OpenWebText", "gpt2", 350_000_000
     ),
     "gpt2-774m": Reference(
-        2.67, "GPT-2 774M as published, on OpenWebText (nanoGPT's README)", "OpenWebText", "gpt2", 774_000_000
+        2.67, "on OpenWebText, by nanoGPT's README", "OpenWebText", "gpt2", 774_000_000
     ),
     "gpt2-1558m": Reference(
-        2.54, "GPT-2 1558M as published, on OpenWebText (nanoGPT's README)", "OpenWebText", "gpt2", 1_558_000_000
+        2.54, "on OpenWebText, by nanoGPT's README", "OpenWebText", "gpt2", 1_558_000_000
     ),
     "nanogpt-124m": Reference(
-        2.85, "nanoGPT's 124M after 600,000 steps on OpenWebText (its README)", "OpenWebText", "gpt2", 124_000_000,
+        2.85, "OpenWebText, 600,000 steps, its README", "OpenWebText", "gpt2", 124_000_000,
         600_000, 600_000 * 491_520,
     ),
     "llmc-124m": Reference(
-        3.28, "llm.c's GPT-2 124M on 10 B tokens of FineWeb", "FineWeb", "gpt2", 124_000_000, None, 10_000_000_000
+        3.28, "llm.c's, on 10 B tokens of FineWeb", "FineWeb", "gpt2", 124_000_000, None, 10_000_000_000
     ),
     "shakespeare-char": Reference(
-        1.4697, "nanoGPT's 10.65 M on Shakespeare's characters, one GPU (its README)", "Shakespeare", "char",
+        1.4697, "nanoGPT's 10.65 M, one GPU, its README", "Shakespeare", "char",
         10_650_000, 5_000, 5_000 * 64 * 256,
     ),
     "shakespeare-char-cpu": Reference(
-        1.88, "nanoGPT's 0.8 M on Shakespeare's characters, a CPU (its README)", "Shakespeare", "char", 800_000,
+        1.88, "nanoGPT's 0.8 M, a CPU, its README", "Shakespeare", "char", 800_000,
         2_000, 2_000 * 12 * 64,
     ),
 }  # fmt: skip

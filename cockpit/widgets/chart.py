@@ -161,9 +161,12 @@ def legend(state: RunState, width: int, look: Outlook | None = None) -> Strip:
         if width_of(left) + width_of(piece) < width - 4:
             left += piece
     for number, ghost in enumerate(look.overlays.ghosts):
-        piece = [("   ", ink.TEXT), *ghost_words(state, ghost, number, look)]
-        if width_of(left) + width_of(piece) < width - 8:
-            left += piece
+        words = ghost_words(state, ghost, number, look)
+        # Where there is no room for all that, only its number, and by how much.
+        for pieces, margin in ((words, 8), ([words[0], (" ", ink.TEXT), *words[2:3]], 4)):
+            if width_of(left) + 3 + width_of(pieces) < width - margin:
+                left += [("   ", ink.TEXT), *pieces]
+                break
     right: list[Piece] = []
     if words := look.lens.words():
         right = [(words, ink.WARNING if look.lens.window else ink.DIM)]

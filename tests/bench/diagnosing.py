@@ -77,16 +77,16 @@ ILL = (
         "train.max_steps": 3000, "train.eval_interval": 500,
     }),
     Case("steps of two short sequences", "tokens_per_step", {
-        "train.micro_batch_size": 2, "model.block_size": 16, "train.noise_scale_interval": 10, "train.max_steps": 1500,
-        "train.eval_interval": 150, "optim.learning_rate": 1e-3,
+        "train.micro_batch_size": 2, "model.block_size": 32, "train.noise_scale_interval": 10, "train.max_steps": 1200,
+        "train.eval_interval": 120, "optim.learning_rate": 1e-3,
     }),
     Case("one batch an evaluation", "noisy_evaluation", {
         "train.eval_steps": 1, "train.micro_batch_size": 2, "model.block_size": 32, "train.max_steps": 800,
         "train.eval_interval": 20,
     }),
     Case("evaluations that take most of the time", "costly_evaluation", {
-        "train.eval_interval": 20, "train.eval_steps": 60, "train.max_steps": 5000,
-    }, seconds=20.0),
+        "train.eval_interval": 10, "train.eval_steps": 30, "train.max_steps": 20_000,
+    }, seconds=30.0),
     Case("other programs on every core", "crowded_cpu", {"train.threads": None, "train.max_steps": 4000},
          neighbours=True, seconds=25.0),
     Case("every step clipped", "clipping", {"optim.grad_clip": 0.05}),

@@ -63,6 +63,11 @@ def test_the_lead_is_taken_at_the_same_place_of_the_axis_and_not_the_same_step()
     assert by_time == pytest.approx(-1.0, abs=0.02), "after as many seconds the ghost had done twice the steps"
 
 
+def test_where_there_is_no_room_a_ghost_goes_by_its_number() -> None:
+    look = Outlook(overlays=Overlays([Ghost("a-name-of-some-length", run_at(2.25, 300))]))
+    assert "━1 ahead 0.250" in shown(run_at(2.0, 100), look, width=80)
+
+
 def test_the_lead_is_told_along_the_axis_too() -> None:
     """4 - s/100 against 4 - s/50: the ghost comes to 3.0 at step 50, we at step 100; and the other way round."""
 
