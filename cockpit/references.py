@@ -35,18 +35,18 @@ REFERENCES = {
         2.54, "on OpenWebText, by nanoGPT's README", "OpenWebText", "gpt2", 1_558_000_000
     ),
     "nanogpt-124m": Reference(
-        2.85, "OpenWebText, 600,000 steps, its README", "OpenWebText", "gpt2", 124_000_000,
+        2.85, "OpenWebText, 600,000 steps (README)", "OpenWebText", "gpt2", 124_000_000,
         600_000, 600_000 * 491_520,
     ),
     "llmc-124m": Reference(
         3.28, "llm.c's, on 10 B tokens of FineWeb", "FineWeb", "gpt2", 124_000_000, None, 10_000_000_000
     ),
     "shakespeare-char": Reference(
-        1.4697, "nanoGPT's 10.65 M, one GPU, its README", "Shakespeare", "char",
+        1.4697, "10.65 M on one GPU, nanoGPT's README", "Shakespeare", "char",
         10_650_000, 5_000, 5_000 * 64 * 256,
     ),
     "shakespeare-char-cpu": Reference(
-        1.88, "nanoGPT's 0.8 M, a CPU, its README", "Shakespeare", "char", 800_000,
+        1.88, "0.8 M on a CPU, nanoGPT's README", "Shakespeare", "char", 800_000,
         2_000, 2_000 * 12 * 64,
     ),
 }  # fmt: skip

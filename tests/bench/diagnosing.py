@@ -86,9 +86,9 @@ ILL = (
     }),
     Case("evaluations that take most of the time", "costly_evaluation", {
         "train.eval_interval": 10, "train.eval_steps": 30, "train.max_steps": 20_000,
-    }, seconds=30.0),
-    Case("other programs on every core", "crowded_cpu", {"train.threads": None, "train.max_steps": 4000},
-         neighbours=True, seconds=25.0),
+    }, seconds=50.0),
+    Case("other programs on every core", "crowded_cpu", {"train.threads": None, "train.max_steps": 1500},
+         neighbours=True, seconds=50.0),
     Case("every step clipped", "clipping", {"optim.grad_clip": 0.05}),
     Case("a decay that ends half-way", "decay_end", {"optim.decay_steps": 250}),
     Case("the same text in both splits", "same_data", {}, share=0.4, twice=True),

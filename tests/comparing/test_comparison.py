@@ -167,7 +167,7 @@ def test_a_reference_is_a_run_of_one_evaluation(tmp_path: Path) -> None:
     mine = found.at(found.entries[0], "tokens", 1_536_000)
     assert mine is not None and mine.loss < REFERENCES["shakespeare-char-cpu"].loss == 1.88
     text = as_text(found)
-    assert "Ranked on trust" in text and "mine < shakespeare-char-cpu" in text and "a CPU, its README" in text
+    assert "Ranked on trust" in text and "mine < shakespeare-char-cpu" in text and "on a CPU, nanoGPT's README" in text
     refused = side_by_side(tmp_path, "mine", "gpt2-124m")
     assert not refused.standing.ranked and "Shakespeare is another text than OpenWebText" in refused.standing.why
 
