@@ -25,6 +25,9 @@ MEASUREMENTS = 8
 """Of the noise scale, at least: its means remember about ten."""
 PROGRESS = 0.25
 """Share of the run behind it before its noise scale counts: it grows many times over while the loss falls."""
+RISING = 1.5
+"""Times by which the later half of the newest measurements lies above the earlier one where they are still on their way
+up: the first, enormous gradients take long to be forgotten, and hide the noise while they are not."""
 MUCH_LARGER = 8.0
 """Noise scales in a step at which 8 of 9 tokens add nothing to it; at a few of them steps merely are large."""
 MUCH_SMALLER = 1 / 16
@@ -60,14 +63,25 @@ def noise_scale(evidence: Evidence) -> float | None:
         return None
     if state.step < PROGRESS * evidence.max_steps:
         return None
-    newest = state.noise_tokens.y[-max(MEASUREMENTS, len(state.noise_tokens.y) // 4) :]
+    newest = _newest(evidence)
     finite = newest[np.isfinite(newest)]
     return float(np.median(finite)) if len(finite) > len(newest) / 2 else None
 
 
+def _newest(evidence: Evidence) -> np.ndarray:
+    measured = evidence.state.noise_tokens.y
+    return measured[-max(MEASUREMENTS, len(measured) // 4) :]
+
+
+def _is_rising(evidence: Evidence) -> bool:
+    """Whether the noise scale is on its way up, or was hidden by the signal a while ago."""
+    earlier, later = np.array_split(_newest(evidence), 2)
+    return not np.isfinite(earlier).all() or bool(np.nanmedian(later) > RISING * np.median(earlier))
+
+
 def _by_noise(evidence: Evidence, tokens: int, measured: float) -> Iterator[Diagnosis]:
     ratio = tokens / measured
-    if MUCH_SMALLER <= ratio <= MUCH_LARGER:
+    if MUCH_SMALLER <= ratio <= MUCH_LARGER or (ratio > 1 and _is_rising(evidence)):
         return
     better = portions_for(evidence, measured if ratio > 1 else measured * SUITS)
     if ratio > 1:

@@ -16,12 +16,17 @@ from gpt.config import Profile, replace
 
 def noise(tokens: float | None, measurements: int = 30, step: int = 100) -> list[ev.Event]:
     """So many measurements, all alike."""
+    return noises([tokens] * measurements, step)
+
+
+def noises(measured: list[float | None], step: int = 100) -> list[ev.Event]:
+    """Measurements one after the other."""
     return [
         ev.NoiseScaleEstimated(
             time=START, step=step + at, sequences=tokens and tokens / 1024, tokens=tokens, tokens_per_step=1,
             gradient_square=1.0, noise_trace=1.0, measurements=at + 1,
         )
-        for at in range(measurements)
+        for at, tokens in enumerate(measured)
     ]  # fmt: skip
 
 
@@ -114,6 +119,8 @@ def test_small_steps_that_are_merely_noisy_are_a_note() -> None:
         (2000, noise(20_000.0)),  # early: it grows
         (8000, noise(20_000.0, measurements=4)),
         (8000, noise(None)),  # noise hides the gradient
+        (8000, noises([None] * 15 + [4e3, 6e3, 5e3, 9e3, 12e3])),  # a real run's: it has only begun to be seen
+        (8000, noises([1e3 * 1.2**at for at in range(30)])),
     ],
 )
 def test_a_noise_scale_that_says_too_little(steps: int, measured: list[ev.Event]) -> None:
