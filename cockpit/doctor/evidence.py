@@ -128,16 +128,6 @@ class Evidence:
         return self.state.max_steps or (self.profile.train.max_steps if self.profile else None)
 
     @property
-    def device_type(self) -> str | None:
-        """`cuda`, `mps` or `cpu`; before a run has begun, what `auto` would choose here as far as that is known."""
-        if self.state.started:
-            return self.state.started.device_type
-        asked = self.profile.train.device.partition(":")[0] if self.profile else "auto"
-        if asked != "auto":
-            return asked
-        return "cuda" if self.host.card else None
-
-    @property
     def dropout(self) -> float | None:
         return self.profile.model.dropout if self.profile else None
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -193,7 +194,8 @@ class Consultation:
         if self._has_read:
             return
         self._has_read = True
-        self._data = _DATA.look(profile, Breath())
+        with suppress(Exception):  # what goes wrong here is told beside the run
+            self._data = _DATA.look(profile, Breath())
         if self._data is not None:
             self.opinion = self._examined(profile, state)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cockpit.doctor.device import device_type
 from cockpit.doctor.diagnosis import Diagnosis, Rule, Scalar, Treatment
 from cockpit.doctor.evidence import Evidence
 
@@ -27,7 +28,7 @@ of web text share some per cent, duplicates that nobody meant (Lee et al. 2022: 
 def find_padding(evidence: Evidence) -> Iterator[Diagnosis]:
     """A large vocabulary that is no multiple of 64, on CUDA."""
     profile, rows = evidence.profile, evidence.rows
-    if profile is None or rows is None or rows < LARGE or evidence.device_type != "cuda" or not rows % ENOUGH:
+    if profile is None or rows is None or rows < LARGE or device_type(evidence) != "cuda" or not rows % ENOUGH:
         return
     if profile.model.init_from != "scratch":
         return  # its weights decide
