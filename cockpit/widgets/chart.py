@@ -233,4 +233,4 @@ def _amount(value: float, axis: str) -> str:
         case "time":
             return fmt.duration(value)
         case _:
-            return f"{' '.join(fmt.count(value))}{'tokens' if axis == 'tokens' else 'FLOPs'}"
+            return f"{' '.join(fmt.count(value)).strip()} {'tokens' if axis == 'tokens' else 'FLOPs'}"

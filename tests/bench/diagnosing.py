@@ -76,9 +76,6 @@ ILL = (
         "model.n_layer": 1, "model.n_embd": 16, "model.block_size": 32, "train.micro_batch_size": 32,
         "train.max_steps": 3000, "train.eval_interval": 500,
     }),
-    Case("steps of two sequences", "tokens_per_step", {
-        "train.micro_batch_size": 2, "model.block_size": 32, "train.max_steps": 800, "train.eval_steps": 60,
-    }),
     Case("one batch an evaluation", "noisy_evaluation", {
         "train.eval_steps": 1, "train.micro_batch_size": 2, "model.block_size": 32, "train.max_steps": 800,
         "train.eval_interval": 20,

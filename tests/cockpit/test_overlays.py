@@ -83,6 +83,8 @@ def test_the_lead_is_told_along_the_axis_too() -> None:
     assert words(slow, falling(1 / 50, 150)).endswith("behind 1.000 50 steps")
     assert words(fast, falling(1 / 100, 150)).endswith("ahead 0.500 50 steps")
     assert words(fast, falling(1 / 100, 150), "time").endswith("ahead 0.500 1 m 40 s")
+    per_step = run_started().tokens_per_step
+    assert words(fast, falling(1 / 100, 150), "tokens").endswith(f"ahead 0.500 {50 * per_step / 1e3:.0f} k tokens")
     assert words(fast, falling(1 / 100, 60)).endswith("ahead 0.500"), "it never came as low"
 
 
