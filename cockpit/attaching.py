@@ -42,7 +42,7 @@ def attach(name: str | None, runs_dir: Path, options: ScreenOptions) -> int:
     keymap.load(keymap.usual_path())
     run = find(name, runs_dir)
     back = " ".join(["gpt-cockpit attach", run.name, *run.where()])
-    return _sit(SocketLink.attach(run, watch=options.readonly), options, back)
+    return show_link(SocketLink.attach(run, watch=options.readonly), options, back)
 
 
 def attach_far(target: str, runs_dir: Path, options: ScreenOptions, *, ssh: str, program: str) -> int:
@@ -53,10 +53,15 @@ def attach_far(target: str, runs_dir: Path, options: ScreenOptions, *, ssh: str,
 
     keymap.load(keymap.usual_path())
     link = RemoteLink(far(target, runs_dir), watch=options.readonly, ssh=ssh, program=program)
-    return _sit(link, options, f"gpt-cockpit attach {target}")
+    return show_link(link, options, f"gpt-cockpit attach {target}")
 
 
-def _sit(link: SocketLink, options: ScreenOptions, back: str) -> int:
+def show_link(link: SocketLink, options: ScreenOptions, back: str) -> int:
+    """Shows a run through its link until the screen is left, and closes it. Returns the exit code.
+
+    Args:
+        back: what to type to come back to a run that goes on.
+    """
     app = AttachedApp(link, options=options, recall=Recall.usual(), main=AttachedScreen(link, thin=options.thin))
     code = show(app, share=link.profile.screen.cpu_budget)
     if link.alive:

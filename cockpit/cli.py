@@ -27,7 +27,7 @@ from cockpit.commands_serve import serve
 from cockpit.options import ScreenOptions
 from cockpit.quantity import duration
 from cockpit.sanitize import clean_line
-from gpt.errors import RunError, UserError
+from gpt.errors import UserError
 from gpt.ranks import launched_rank, launched_ranks
 
 app = App(
@@ -155,25 +155,29 @@ def train(
     from cockpit import profile as profiles
 
     deadline = None if max_time is None else time.monotonic() + duration(max_time, "--max-time")
-    if detach and nproc is not None:
-        raise RunError("--detach leaves a run of one process; with --nproc start gpt-cockpit itself in tmux")
-    if detach or (is_interactive() and not headless and nproc is None):
+    if nproc is None and (detach or (is_interactive() and not headless)):
         front.split(needs_terminal=not detach)
     loaded = profiles.load(profiles.find(profile), overrides)
     if data:
         from cockpit.preparation import other_data
 
         loaded = profiles.load(loaded.path, (*overrides, other_data(data, loaded.profile.data)))
+    options = ScreenOptions(theme=theme, readonly=readonly, thin=thin)
     if nproc is not None:
         from cockpit import launching
+        from cockpit.watching import need_terminal
 
-        return launching.launch(
+        if not headless and not detach:
+            need_terminal("--headless trains without one")
+        launch = launching.prepare(
             loaded, run_name=run, runs_dir=runs_dir, resume="auto" if resume_auto else resume, fork=fork, nproc=nproc,
             max_restarts=max_restarts, deadline=deadline,
         )  # fmt: skip
+        if headless and not detach:
+            return launching.train(launch)
+        return launching.train_with_screen(launch, None if detach else options)
     from cockpit import session
 
-    options = ScreenOptions(theme=theme, readonly=readonly, thin=thin)
     return session.run(
         loaded, run_name=run, runs_dir=runs_dir, resume="auto" if resume_auto else resume, fork=fork,
         headless=headless, options=options, detach=detach, deadline=deadline,

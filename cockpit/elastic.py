@@ -36,6 +36,7 @@ USER_ERROR = 2
 STOP_SECONDS = 600
 """How long ranks that were told to stop may take to save: as long as they wait for each other (gpt.distributed)."""
 _ROLE = "trainer"
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1)
 
 
 def launch(run: Run, arguments: Sequence[str], *, nproc: int, max_restarts: int) -> int:
@@ -79,8 +80,7 @@ class _Agent(LocalElasticAgent):
     @contextmanager
     def signals_kept(self) -> Iterator[None]:
         """Inside the block, signals are passed on to the ranks."""
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
-        before = {number: signal.getsignal(number) for number in numbers}
+        before = {number: signal.getsignal(number) for number in (*_PASSED_ON, signal.SIGHUP)}
         try:
             yield
         finally:
@@ -88,12 +88,12 @@ class _Agent(LocalElasticAgent):
                 signal.signal(number, handler)
 
     def exit_code(self, result: RunResult) -> int:
-        """0; of the rank that went wrong its code, or 1 where it was killed; 128 + n where signal n stopped all."""
+        """0; the code of the rank that went wrong, or 1 where it was killed; after a signal, the first rank's."""
         if not result.is_failed():
             return 0
         failure = first(result.failures)
-        if self._received and failure.exitcode in (128 + self._received, -self._received):
-            return 128 + self._received
+        if self._received and 0 in result.failures:
+            failure = result.failures[0]  # it has saved, or says why not
         if failure.exitcode < 0:
             sys.stderr.write(f"gpt-cockpit: rank {_rank_of(failure, result.failures)} ended by {how(failure)}; ")
             sys.stderr.write(f"{self._worker_group.spec.max_restarts} restarts were allowed; --resume goes on\n")
@@ -106,12 +106,7 @@ class _Agent(LocalElasticAgent):
     # Lost types here too.
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:  # pyright: ignore[reportIncompatibleVariableOverride]
         started: Any = super()._start_workers(worker_group)  # pyright: ignore[reportCallIssue]
-        for number in (
-            signal.SIGINT,
-            signal.SIGTERM,
-            signal.SIGQUIT,
-            signal.SIGUSR1,
-        ):  # torch's own raise in the middle of anything
+        for number in _PASSED_ON:  # torch's own raise in the middle of anything
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal is gone; the run goes on
         return started

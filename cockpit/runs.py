@@ -167,7 +167,12 @@ class Run:
     @property
     def in_use(self) -> bool:
         """True while a process holds the lock."""
-        return any(_is_locked(self.path / name) for name in (_LOCK, _LAUNCHER_LOCK))
+        return self.is_launched or _is_locked(self.path / _LOCK)
+
+    @property
+    def is_launched(self) -> bool:
+        """True while a launcher holds the run for its ranks, which may be started anew."""
+        return _is_locked(self.path / _LAUNCHER_LOCK)
 
     def write_facts(self, facts: Mapping[str, Any]) -> None:
         """Writes run.json, whole or not at all. Raises RunError where the disk refuses."""

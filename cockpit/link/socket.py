@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import collections
 import threading
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 import msgspec
 
@@ -19,6 +21,9 @@ from gpt.commands import Command
 from gpt.config import Profile
 from gpt.events import Event, Failed, LogLine, PilotChanged, StateChanged, StepDone
 
+RETURN_SECONDS = 0.2
+"""Time between two looks whether ranks that are started anew are there."""
+
 
 class SocketLink:
     """Shows a run that another process trains, and steers it while it has the controls.
@@ -30,9 +35,10 @@ class SocketLink:
         run: the run's folder.
         client: let in by its process.
         told_the_past: deliver only what happens from now on.
+        watch: never the pilot, of a process that takes the run up again either.
     """
 
-    def __init__(self, run: Run, client: Client, *, told_the_past: bool = False) -> None:
+    def __init__(self, run: Run, client: Client, *, told_the_past: bool = False, watch: bool = False) -> None:
         hello = client.hello
         self.run, self.run_dir = hello.run, run.path
         self.profile = _profile(hello)
@@ -43,7 +49,8 @@ class SocketLink:
         self._at = hello.offset if told_the_past else 0
         """Bytes of the log that have been delivered."""
         self._step = 0
-        self._final = False  # whether the newest state told is the last of a sitting
+        self._state = ""  # the newest that was told
+        self._watch, self._waiting = watch, False
         self._ended = hello.over
         """Whether the trainer has ended in order."""
         self._lost = ""
@@ -55,7 +62,7 @@ class SocketLink:
     @classmethod
     def attach(cls, run: Run, *, watch: bool = False, patience: float = PATIENCE) -> SocketLink:
         """A link to a run of this machine. Raises LinkError where nobody trains it or lets nobody in."""
-        return cls(run, call(run, screen=True, watch=watch, patience=patience))
+        return cls(run, call(run, screen=True, watch=watch, patience=patience), watch=watch)
 
     def start(self) -> None:
         """Begins to deliver. A second call does nothing."""
@@ -98,6 +105,8 @@ class SocketLink:
         """What has become of the link, or who steers where it is not this screen."""
         if self._lost:
             return self._lost
+        if self._waiting:
+            return "the ranks are started anew"
         if self.has_controls or self._ended:
             return ""
         return (
@@ -118,9 +127,19 @@ class SocketLink:
     # The thread
 
     def _follow(self) -> None:
-        why = "nothing more comes"
+        why = self._hear(past=True)
+        while successor := self._successor():
+            with suppress(wire.LinkError):
+                self._adopt(successor)
+                why = self._hear(past=False)
+        if not self._closed:
+            self._hung_up(why)
+
+    def _hear(self, *, past: bool) -> str:
+        """Delivers what one process tells, what came before it first; why it tells no more."""
+        why = "its process is gone"
         try:
-            self._read_up_to(self._client.hello.offset, past=True)
+            self._read_up_to(self._client.hello.offset, past=past)
             for part in self._client.heard():
                 if isinstance(part, bytes):
                     self._take(part)
@@ -128,8 +147,32 @@ class SocketLink:
                     self._heed(part)
         except (wire.LinkError, OSError) as error:
             why = str(error)
-        if not self._closed:
-            self._hung_up(why)
+        return why
+
+    def _successor(self) -> Client | None:
+        """The process that takes the run up again, where a launcher starts ranks anew; None once it will not."""
+        while self._may_return and not self._closed:
+            self._waiting = True
+            with suppress(wire.LinkError, OSError):
+                client = call(self._folder, screen=True, watch=self._watch)
+                if client.hello.pid != self.pid:
+                    return client
+                client.close()  # it has not quite gone
+            time.sleep(RETURN_SECONDS)
+        self._waiting = False
+        return None
+
+    @property
+    def _may_return(self) -> bool:
+        return self._state not in ("finished", "stopped") and self._folder.is_launched
+
+    def _adopt(self, client: Client) -> None:
+        """Goes on with another process of the same run. Raises LinkError where it is not readable here."""
+        self._client.close()
+        self._client, hello, self._waiting = client, client.hello, False
+        self.profile, self.pid = _profile(hello), hello.pid
+        self._pilot, self._pilot_name = hello.pilot, clean_line(hello.pilot_name)
+        self._ended = hello.over
 
     def _take(self, lines: bytes) -> None:
         self._at += len(lines)
@@ -140,7 +183,7 @@ class SocketLink:
             case wire.GoOn():
                 self._read_up_to(message.offset, past=False)
             case wire.Over():
-                self._ended = True
+                self._ended = not self._may_return
             case wire.Answer(refused=why) if why:
                 self._say("warning", f"not done: {why}")
             case wire.Refused():
@@ -160,7 +203,7 @@ class SocketLink:
                 case StepDone():
                     self._step = event.step
                 case StateChanged():
-                    self._final = event.state in FINAL_STATES
+                    self._state = event.state
                 case PilotChanged() if event.pid == self.pid and not past:
                     self._pilot, self._pilot_name = event.seat, clean_line(event.pilot)
                 case _:
@@ -172,7 +215,7 @@ class SocketLink:
         if self._ended:
             return
         self._read_up_to(self._folder.size_of_log(), past=False)  # what it wrote and could not tell any more
-        if self._final:
+        if self._state in FINAL_STATES:
             self._ended = True
         elif self._process_lives:
             self._lost = "link lost"

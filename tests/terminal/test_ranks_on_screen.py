@@ -1,0 +1,62 @@
+"""Two ranks behind one screen: steered together, and started anew under the eyes of their pilot."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+from harness import Cockpit
+
+from gpt import events as ev
+
+Start = Callable[..., Cockpit]
+
+
+@contextmanager
+def ended_in_any_case(run: Path) -> Iterator[None]:
+    """Ends the launcher and its ranks, which outlive their screen, whatever comes of the block."""
+    try:
+        yield
+    finally:
+        with suppress(OSError, ValueError, psutil.Error):
+            launcher = psutil.Process(int((run / "launcher.lock").read_text()))
+            for process in (launcher, *launcher.children(recursive=True)):
+                process.kill()
+
+
+def kill_rank(number: int, run: Path) -> None:
+    children = psutil.Process(int((run / "launcher.lock").read_text())).children()
+    os.kill(next(child.pid for child in children if child.environ().get("RANK") == str(number)), signal.SIGKILL)
+
+
+def test_a_screen_steers_all_ranks_stays_through_a_restart_and_stops_them(start: Start, desk: Path) -> None:
+    run = desk / "runs/pair"
+    with ended_in_any_case(run):
+        screen = start("sums.toml", "--nproc", "2", "--run", "pair", "--set", "train.grad_accum_steps=2")
+        screen.wait_for("sums · pair", "RUNNING", "has the controls")
+        screen.press(" ")
+        screen.wait_for("PAUSED")
+        screen.press("c")
+        saved = screen.wait_event(ev.CheckpointSaved, reason="asked")
+        screen.wait_for("saved step-", "PAUSED")
+        screen.press(" ")
+        screen.wait_event(ev.Continued)
+        screen.wait_event(ev.StepDone, step=saved.step + 5)
+        kill_rank(1, run)
+        restarted = screen.wait_event(ev.RanksRestarted)
+        assert (restarted.rank, restarted.how) == (1, "signal SIGKILL") and restarted.step >= saved.step
+        screen.wait_for("RUNNING", "rank 1 was lost (signal SIGKILL)")
+        screen.wait_event(ev.StepDone, step=restarted.step + 10)
+        screen.press("q")
+        screen.wait_for("save and stop the run")
+        screen.press("s")
+        screen.wait_for("stopped and saved")
+        screen.press("q")
+        assert screen.wait_exit() == 0
+        assert screen.modes_restored()
+        assert [event.reason for event in screen.events() if isinstance(event, ev.Finished)] == ["stopped"]
+        assert not (run / "control.sock").exists()
