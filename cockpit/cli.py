@@ -35,6 +35,7 @@ app = App(
     help="Trains a small GPT on this machine and puts its pilot in front of it.",
     usage="Usage: gpt-cockpit PROFILE [--data SOURCE] [OPTIONS]\n"
     "       gpt-cockpit PROFILE --fork RUN[@STEP] [--run NAME]\n"
+    "       gpt-cockpit PROFILE --nproc N [--max-restarts N] [OPTIONS]\n"
     "       gpt-cockpit serve PROFILE [--port N] [OPTIONS]\n"
     "       gpt-cockpit runs [--screen] [--json]\n"
     "       gpt-cockpit attach [RUN|user@host:RUN] [--watch]\n"
