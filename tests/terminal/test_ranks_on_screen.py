@@ -23,13 +23,13 @@ def ended_in_any_case(run: Path) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError, ValueError, psutil.Error):
-            launcher = psutil.Process(int((run / "launcher.lock").read_text()))
+            launcher = psutil.Process(int((run / "launcher.lock").read_text().split()[0]))
             for process in (launcher, *launcher.children(recursive=True)):
                 process.kill()
 
 
 def kill_rank(number: int, run: Path) -> None:
-    children = psutil.Process(int((run / "launcher.lock").read_text())).children()
+    children = psutil.Process(int((run / "launcher.lock").read_text().split()[0])).children()
     os.kill(next(child.pid for child in children if child.environ().get("RANK") == str(number)), signal.SIGKILL)
 
 
