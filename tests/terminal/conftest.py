@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,8 +28,7 @@ def start(desk: Path) -> Iterator[Callable[..., Cockpit]]:
     """Starts the program on `sums.toml`, or on other arguments, in a pseudo-terminal."""
     with ExitStack() as stack:
 
-        def begin(*arguments: str, columns: int = 120, rows: int = 35, env: dict[str, str] | None = None) -> Cockpit:
-            cockpit = Cockpit(*(arguments or ("sums.toml",)), cwd=desk, columns=columns, rows=rows, env=env)
-            return stack.enter_context(cockpit)
+        def begin(*arguments: str, **options: Any) -> Cockpit:
+            return stack.enter_context(Cockpit(*(arguments or ("sums.toml",)), cwd=desk, **options))
 
         yield begin

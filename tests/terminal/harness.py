@@ -90,12 +90,17 @@ def patched(desk: Path, patches: dict[str, str]) -> dict[str, str]:
 class Cockpit:
     """`gpt-cockpit` with the given arguments, in a pseudo-terminal of its own.
 
+    Args:
+        controlling: whether it is the program's controlling terminal, so that its end comes as SIGHUP; else it is only
+            read from and written to, as after `setsid`.
+
     Use as a context manager: at the end the process, and the run where that has outlived it, is killed.
     """
 
     def __init__(
-        self, *arguments: str, cwd: Path, columns: int = 120, rows: int = 35, env: dict[str, str] | None = None
-    ) -> None:
+        self, *arguments: str, cwd: Path, columns: int = 120, rows: int = 35, env: dict[str, str] | None = None,
+        controlling: bool = True,
+    ) -> None:  # fmt: skip
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
         self.raw = bytearray()
@@ -110,7 +115,7 @@ class Cockpit:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cockpit", *arguments],
             stdin=slave, stdout=slave, stderr=slave, cwd=cwd, env=inherited | ours | (env or {}),
-            start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            start_new_session=True, preexec_fn=(lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) if controlling else None,
         )  # fmt: skip
         self.cwd = cwd
 

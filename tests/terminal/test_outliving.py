@@ -87,8 +87,9 @@ def break_screen(cockpit: Cockpit) -> None:
 
 LOSSES = [
     ("running", close_terminal, "the terminal was closed"), ("evaluating", send_sighup, "SIGHUP"),
-    ("sampling", break_screen, "the screen failed"), ("saving", close_terminal, "the terminal was closed"),
+    ("sampling", break_screen, "the screen failed"), ("saving", close_terminal, "the terminal was closed; "),
 ]  # fmt: skip
+"""In which phase, what happens, and what the log says of it. While saving there is no signal, only an end of input."""
 
 
 @pytest.mark.parametrize(("phase", "lose", "why"), LOSSES)
@@ -98,7 +99,8 @@ def test_whatever_takes_the_screen_away_the_run_comes_to_the_same_end(
     hold = desk / "hold"
     if phase != "running":
         hold.touch()
-    cockpit = start("sums.toml", *SETTINGS, env=patched(desk, {**HOLDS[phase], "cockpit.screens.main": BREAK}))
+    cockpit = start("sums.toml", *SETTINGS, env=patched(desk, {**HOLDS[phase], "cockpit.screens.main": BREAK}),
+                    controlling=phase != "saving")  # fmt: skip
     if phase == "running":
         cockpit.wait_event(ev.StepDone, step=5)
         hold.touch()
@@ -122,9 +124,10 @@ def test_whatever_takes_the_screen_away_the_run_comes_to_the_same_end(
         assert "all steps done" in (cockpit.run_dir / "console.log").read_text(), "its report is not lost"
 
 
-def test_a_paused_run_stays_paused_and_can_be_saved_and_gone_on_with(
+def test_a_paused_run_waits_for_who_attaches_whatever_becomes_of_the_others(
     start: Start, desk: Path, undisturbed: str
 ) -> None:
+    """Of those who attach one is stopped while he has the controls, one is killed, and the third goes on."""
     cockpit = start("sums.toml", *SETTINGS)
     cockpit.wait_event(ev.StepDone, step=5)
     cockpit.press(" ")
@@ -132,14 +135,24 @@ def test_a_paused_run_stays_paused_and_can_be_saved_and_gone_on_with(
     cockpit.hang_up()
     cockpit.wait_until(lambda: "the terminal was closed" in departure(cockpit), "the log says why")
     assert spent_while_idle(cockpit.run_pid) < 0.3
-    paused_at = steps(cockpit)[-1]
-    cockpit.process.send_signal(signal.SIGTERM)
-    assert cockpit.wait_exit() == 143
-    assert steps(cockpit)[-1] == paused_at
-    again = start("sums.toml", "--resume", "auto", "--headless")
-    assert again.wait_exit() == 0
-    assert steps(again) == list(range(1, 201))
-    assert weights(again.run_dir) == undisturbed
+    frozen, killed, third = start("attach"), start("attach"), start("attach")
+    frozen.wait_for("PAUSED", "has the controls")
+    frozen.process.send_signal(signal.SIGSTOP)
+    killed.wait_for("PAUSED")
+    killed.process.kill()
+    third.wait_for("PAUSED")
+    third.press("P")
+    third.wait_for("you have the controls")
+    third.press(" ")
+    assert cockpit.wait_exit() == 0
+    third.wait_for("all steps done", "200 steps")
+    frozen.process.send_signal(signal.SIGCONT)
+    frozen.wait_for("all steps done", "200 steps")
+    for screen in (third, frozen):
+        screen.press("q")
+        assert screen.wait_exit() == 0 and screen.modes_restored()
+    assert steps(cockpit) == list(range(1, 201))
+    assert weights(cockpit.run_dir) == undisturbed
 
 
 def test_detached_from_the_start_the_prompt_comes_back_and_a_second_start_hears_who_trains(
