@@ -8,6 +8,7 @@ from played_runs import finished_story, run_started, step_done, story
 
 from cockpit.series import Series
 from cockpit.state import RunState, reduce, reduce_all
+from cockpit.widgets.notice import outcome
 from gpt import events as ev
 
 
@@ -160,3 +161,13 @@ def test_spikes_and_the_noise_scale_are_kept_and_dropped_with_the_steps_that_a_r
     assert rewound.spike is None and rewound.noise is None
     assert [marker.step for marker in rewound.markers if marker.kind == "spike"] == [4]
     assert any("14.2 deviations above" in record.text for record in rewound.log)
+
+
+def test_a_run_that_hangs_is_a_warning_that_stays_until_it_moves() -> None:
+    hung = reduce(losses(4.0), ev.Stalled(step=1, phase="data", seconds=61.0))
+    words = "".join(text for text, _ in outcome(hung))
+    assert "no sign of life for 1 m 01 s in phase data" in words and "console.log" in words
+    assert hung.log[-1].level == "warning"
+    moving = reduce(hung, ev.StallEnded(step=1, phase="train", seconds=90.0))
+    assert outcome(moving) == [] and "moves again" in moving.log[-1].text
+    assert reduce(hung, run_started()).stalled is None, "the next sitting begins without it"
