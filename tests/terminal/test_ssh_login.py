@@ -18,6 +18,7 @@ from typing import NamedTuple
 import pytest
 from harness import PATIENCE, ROOT, Cockpit
 
+from cockpit.runs import Run
 from gpt import events as ev
 
 Start = Callable[..., Cockpit]
@@ -105,6 +106,29 @@ def test_a_run_is_attached_to_over_ssh_steered_and_goes_on_when_the_line_breaks(
     again.press("l")
     assert again.wait_exit() == 0 and f"gpt-cockpit attach {login.host}" in again.text
     assert run.process.poll() is None
+
+
+def test_a_run_outlives_the_ssh_session_that_it_was_started_in(desk: Path, login: Login) -> None:
+    command = f"cd {desk} && XDG_STATE_HOME={desk} {login.program} sums.toml --run inside --set train.max_steps=400"
+    session = subprocess.Popen(
+        [*shlex.split(login.ssh), "-tt", login.host, command], env={**os.environ, "TERM": "xterm-256color"},
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    run = Run(desk / "runs" / "inside")
+
+    def wait_for(holds: Callable[[], bool]) -> None:
+        end = time.monotonic() + PATIENCE
+        while not holds():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+    wait_for(run.has_step)
+    session.kill()
+    session.wait()
+    wait_for(lambda: not run.in_use)
+    events = list(run.read_events())
+    assert any(isinstance(event, ev.LogLine) and "the terminal was closed" in event.text for event in events)
+    assert [event.step for event in events if isinstance(event, ev.StepDone)] == list(range(1, 401))
 
 
 def children(pid: int, name: str) -> list[int]:
