@@ -86,9 +86,9 @@ def stretch_done(meters: Meters, stretch: Stretch, step: int) -> Meters:
         clock = (ledgers[0][1].wall, ledgers[0][1].time)
     wall = np.empty((2, len(steps)))  # (wall time then, Unix time then) by step
     wall[:] = np.array(clock)[:, None]
-    for before, event in ledgers:
-        wall[:, before:] = [[event.wall], [event.time]]
-        clock = (event.wall, event.time)
+    ends = [before for before, _ in ledgers[1:]] + [len(steps)]
+    for (before, event), end in zip(ledgers, ends, strict=False):  # without ledgers there is one end too many
+        wall[0, before:end], wall[1, before:end] = clock = (event.wall, event.time)
     seconds = np.maximum.accumulate(np.maximum(wall[0] + times - wall[1], meters.seconds.last or 0.0))
     after = [step, *steps.tolist()]
     told = [(after[n], event) for n, event in stretch.beside if isinstance(event, ev.TelemetrySampled)]

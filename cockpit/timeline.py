@@ -43,9 +43,11 @@ class Timeline(msgspec.Struct, frozen=True):
 
     def take(self, seconds: Mapping[str, float]) -> Timeline:
         """The timeline after one more reading."""
-        now = Reading(sum(seconds.values()), tuple(seconds.get(phase, 0.0) for phase in PHASES))
-        coarse = tuple(r for r in self.coarse if r.wall <= now.wall) if self._is_behind(now) else self.coarse
-        fine = tuple(r for r in self.fine if r.wall <= now.wall) if self._is_behind(now) else self.fine
+        now = Reading(sum(seconds.values()), tuple([seconds.get(phase, 0.0) for phase in PHASES]))
+        coarse, fine = self.coarse, self.fine
+        if self._is_behind(now):
+            coarse = tuple(r for r in coarse if r.wall <= now.wall)
+            fine = tuple(r for r in fine if r.wall <= now.wall)
         spacing = self.spacing
         if not coarse or now.wall - coarse[-1].wall >= spacing:
             coarse = (*coarse, now)

@@ -23,6 +23,7 @@ from cockpit import __version__
 from cockpit.eventlog import WRITE_SECONDS, EventLog
 from cockpit.link import wire
 from cockpit.link.place import Door, is_same_user
+from cockpit.link.reader import Reader
 from cockpit.runs import Run
 from cockpit.sanitize import clean_line
 from gpt.commands import Command, Leave
@@ -32,10 +33,6 @@ from gpt.events import Event, LogLine, PilotChanged
 WATCHED_SECONDS = 0.1
 """Time between two pieces of the log while somebody is attached."""
 MOST_READERS = 256
-MOST_WAITING = 1 << 20
-"""Bytes that wait for a reader at most, before he is no longer told."""
-MOST_ANSWERS = 1000
-"""Messages that wait for a reader at most: one who orders and does not listen is sent away."""
 LAST_SECONDS = 1.0
 """Time that readers have at the end to take what is on its way."""
 HERE = 0
@@ -70,7 +67,7 @@ class LinkServer:
         self._attended = attended
         self._news: collections.deque[tuple[int, bytes]] = collections.deque()
         self._asked: collections.deque[Callable[[], None]] = collections.deque()  # by other threads
-        self._readers: dict[int, _Reader] = {}  # by seat; those that have not said who they are, too
+        self._readers: dict[int, Reader] = {}  # by seat; those that have not said who they are, too
         self._seats = HERE
         self._listening = False  # whether the log is to be kept for somebody
         self._over = self._closing = False
@@ -173,7 +170,7 @@ class LinkServer:
             return
         line.setblocking(False)
         self._seats += 1
-        reader = _Reader(self._seats, line)
+        reader = Reader(self._seats, line)
         self._readers[reader.seat] = reader
         self._selector.register(line, selectors.EVENT_READ, reader)
         if not is_same_user(line):
@@ -181,7 +178,7 @@ class LinkServer:
         elif len(self._readers) > MOST_READERS:
             self._refuse(reader, f"{MOST_READERS} are attached already")
 
-    def _serve_reader(self, reader: _Reader, events: int) -> None:
+    def _serve_reader(self, reader: Reader, events: int) -> None:
         try:
             if events & selectors.EVENT_WRITE:
                 self._push(reader)
@@ -199,7 +196,7 @@ class LinkServer:
         except wire.LinkError as error:
             self._refuse(reader, str(error))
 
-    def _take(self, reader: _Reader, message: wire.FromReader) -> None:
+    def _take(self, reader: Reader, message: wire.FromReader) -> None:
         match message:
             case wire.Ask() if reader.asked is None:
                 self._welcome(reader, message)
@@ -210,7 +207,7 @@ class LinkServer:
             case _:
                 self._refuse(reader, "that is not to be said here")
 
-    def _welcome(self, reader: _Reader, ask: wire.Ask) -> None:
+    def _welcome(self, reader: Reader, ask: wire.Ask) -> None:
         if ask.protocol != wire.PROTOCOL:
             ours, theirs = f"{__version__} (protocol {wire.PROTOCOL})", f"{ask.version} (protocol {ask.protocol})"
             self._refuse(reader, f"the run is trained by gpt-cockpit {ours}, and this is {theirs}; use the same")
@@ -230,7 +227,7 @@ class LinkServer:
             if self.pilot is None and not ask.watch:
                 self._give_controls(reader.seat)
 
-    def _obey_reader(self, reader: _Reader, order: wire.Order) -> str:
+    def _obey_reader(self, reader: Reader, order: wire.Order) -> str:
         """Hands a command on; returns why not, if so."""
         if self._over:
             return "the run has ended"
@@ -284,15 +281,13 @@ class LinkServer:
             if reader.asked:
                 self._post(reader, wire.Over())
 
-    def _post(self, reader: _Reader, message: wire.Message) -> None:
-        reader.waiting.append(memoryview(wire.encode(message)))
-        reader.answers += 1
-        if reader.answers > MOST_ANSWERS:
-            self._dismiss(reader)
-        else:
+    def _post(self, reader: Reader, message: wire.Message) -> None:
+        if reader.answer(message):
             self._push(reader)
+        else:
+            self._dismiss(reader)
 
-    def _push(self, reader: _Reader) -> None:
+    def _push(self, reader: Reader) -> None:
         """Sends a reader as much as it takes now."""
         if reader.seat not in self._readers:
             return
@@ -302,20 +297,20 @@ class LinkServer:
         except OSError:
             self._dismiss(reader)
             return
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if reader.waiting else 0)
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if reader.is_waiting else 0)
         if wanted != reader.watched:
             reader.watched = wanted
             self._selector.modify(reader.line, wanted, reader)
-        if reader.is_refused and not reader.waiting:
+        if reader.is_refused and not reader.is_waiting:
             self._dismiss(reader)
 
-    def _refuse(self, reader: _Reader, why: str) -> None:
+    def _refuse(self, reader: Reader, why: str) -> None:
         if reader.seat in self._readers:
             reader.is_refused = True
             reader.asked = None
             self._post(reader, wire.Refused(why=why))
 
-    def _dismiss(self, reader: _Reader) -> None:
+    def _dismiss(self, reader: Reader) -> None:
         if self._readers.pop(reader.seat, None) is None:
             return
         self._selector.unregister(reader.line)
@@ -331,67 +326,5 @@ class LinkServer:
     def _see_out(self) -> None:
         """Gives those who still read a moment for what is on its way."""
         until = time.monotonic() + LAST_SECONDS
-        while any(reader.waiting for reader in self._readers.values()) and time.monotonic() < until:
+        while any(reader.is_waiting for reader in self._readers.values()) and time.monotonic() < until:
             self._attend(until - time.monotonic())
-
-
-class _Reader:
-    """One who is attached."""
-
-    def __init__(self, seat: int, line: socket.socket) -> None:
-        self.seat, self.line = seat, line
-        self.name = ""
-        self.asked: wire.Ask | None = None
-        """What it said it is; None: it has not yet, or has been refused."""
-        self.lines = wire.Lines(wire.LONGEST_ORDER)
-        self.waiting: collections.deque[memoryview] = collections.deque()
-        self.answers = 0
-        """Messages that were put there since it was empty."""
-        self.watched = selectors.EVENT_READ
-        self.is_behind = self.is_refused = False
-        self._told = 0  # bytes of the log that it has been sent, or will be
-        self._size = 0  # bytes of the log that wait
-
-    def begin(self, offset: int, lines: bytes) -> None:
-        """Tells it of the log from here on.
-
-        Args:
-            offset, lines: the log on disk, and what of it is not there yet and can be read nowhere else.
-        """
-        self.is_behind, self._told = False, offset
-        self._wait(lines)
-
-    def hear(self, offset: int, lines: bytes) -> None:
-        """Takes lines of the log for it; those that it was sent already are left out."""
-        if self.is_behind or offset < self._told:
-            return
-        if offset > self._told or self._size + len(lines) > MOST_WAITING:
-            self.is_behind = True
-        else:
-            self._wait(lines)
-
-    def _wait(self, lines: bytes) -> None:
-        if lines:
-            self.waiting.append(memoryview(lines))
-            self._size += len(lines)
-            self._told += len(lines)
-
-    def send_waiting(self) -> bool:
-        """Sends as much as is taken; True where some still waits. Raises OSError where nobody is there any more."""
-        while self.waiting:
-            try:
-                sent = self.line.send(self.waiting[0])
-            except BlockingIOError:
-                return True
-            if sent < len(self.waiting[0]):
-                self.waiting[0] = self.waiting[0][sent:]
-                return True
-            self.waiting.popleft()
-        self._size = self.answers = 0
-        return False
-
-    def catch_up(self, offset: int, lines: bytes) -> None:
-        """Says from where in the log it goes on, for one who was too slow; nothing is told twice."""
-        known = max(0, self._told - offset)
-        self.waiting.append(memoryview(wire.encode(wire.GoOn(offset=offset + known))))
-        self.begin(offset + known, lines[known:])

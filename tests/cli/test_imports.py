@@ -35,6 +35,8 @@ def imported_by(code: str) -> set[str]:
         "cockpit.commands_compare", "cockpit.comparing.reading", "cockpit.comparing.report", "cockpit.references",
         "cockpit.locate", "cockpit.commands_sample", "cockpit.commands_eval", "cockpit.commands_report",
         "cockpit.chronicle",
+        "cockpit.commands_attach", "cockpit.commands_steer", "cockpit.steering", "cockpit.link.socket",
+        "cockpit.link.bridge", "cockpit.link.server",
         "cockpit.commands_serve", "cockpit.web.door", "cockpit.web.page", "cockpit.web.program",
     ],
 )  # fmt: skip

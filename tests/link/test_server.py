@@ -13,7 +13,7 @@ import pytest
 from acted_run import Seat, Stage, essence, stage, wait_until
 from played_runs import run_started, step_done, story
 
-from cockpit.link import place, server, wire
+from cockpit.link import place, reader, server, wire
 from cockpit.link.client import Client, SocketLine, call
 from cockpit.link.place import Door, knock
 from cockpit.link.socket import SocketLink
@@ -154,14 +154,14 @@ def test_a_reader_that_stands_still_costs_a_bounded_memory_and_misses_nothing(
     scene: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It reads nothing while more is told than its line and its queue hold; then it is shown to lack nothing."""
-    monkeypatch.setattr(server, "MOST_WAITING", 1 << 14)
+    monkeypatch.setattr(reader, "MOST_WAITING", 1 << 14)
     client = Client(SocketLine(knocked(scene.folder)), screen=True)
     steps = [step_done(step, 3.0) for step in range(1, 6001)]
     scene.actor.play(run_started(), *steps)
     wait_until(lambda: scene.local._log.position()[0] > 1_000_000)
-    (reader,) = scene.local._server._readers.values()
-    wait_until(lambda: reader.is_behind)
-    assert sum(map(len, reader.waiting)) <= 1 << 14
+    (slow,) = scene.local._server._readers.values()
+    wait_until(lambda: slow.is_behind)
+    assert slow.size <= 1 << 14
     link = SocketLink(scene.folder, client)
     scene.links.append(link)
     link.start()
@@ -249,8 +249,8 @@ def test_a_process_that_is_gone_is_said_on_the_screen_with_all_that_it_logged(
         with scene.folder.events_path.open("ab") as log:
             log.write(ev.encode(step_done(121, 2.0)))
         monkeypatch.setattr(Run, "in_use", property(lambda run: False))
-        for reader in list(scene.local._server._readers.values()):
-            reader.line.shutdown(socket.SHUT_RDWR)
+        for attached in list(scene.local._server._readers.values()):
+            attached.line.shutdown(socket.SHUT_RDWR)
         state = seat.wait(lambda state: state.failed is not None)
         assert state.step == 121 and "is gone without an ending" in (state.failed.error if state.failed else "")
         assert not seat.link.alive

@@ -7,14 +7,17 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from acted_run import Seat, Stage, essence, stage, wait_until
 from played_runs import run_started, step_done, story
 
-from cockpit.link import wire
+from cockpit.link import bridge, wire
 from cockpit.link.ssh import Far, RemoteLink, far
+from cockpit.runs import Run
 from cockpit.state import RunState, reduce_all
 from gpt import commands as do
+from gpt import events as ev
 from gpt.errors import RunError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,6 +121,24 @@ def test_what_stands_in_the_way_is_said_in_a_line(
 ) -> None:
     with pytest.raises(wire.LinkError, match=words):
         RemoteLink(Far("ada@there", "nobody", str(tmp_path)), watch=False, ssh=ssh(does), program=program)
+
+
+def test_a_line_of_the_log_does_not_pass_for_a_message(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "amber-heron", "demo")
+    step = ev.encode(step_done(1, 3.0))
+    run.events_path.write_bytes(b'{"link":"over"}\n' + step)
+    hello = wire.Hello(
+        protocol=wire.PROTOCOL, version="1", run=run.name, profile=msgspec.Raw(b"{}"), pid=1, seat=1, pilot=None,
+        offset=run.size_of_log(),
+    )  # fmt: skip
+    process, line = socket.socketpair()
+    process.sendall(wire.encode(hello))
+    process.close()
+    told: list[bytes] = []
+    bridge._tell(run, line, told.append)
+    line.close()
+    _, papers, log, go_on, gone = wire.parts(b"".join(told))
+    assert (type(papers), log, type(go_on), gone) == (wire.Papers, step, wire.GoOn, wire.Gone(in_use=False))
 
 
 def test_a_machine_without_ssh_says_so(tmp_path: Path) -> None:
