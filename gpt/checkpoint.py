@@ -83,7 +83,7 @@ def point(parent: Path, name: str, step: int) -> None:
 def prune(parent: Path, keep: int) -> list[Path]:
     """Deletes all but the newest `keep` checkpoints, `latest` and `best`; returns what went.
 
-    Drafts that killed savers left go too.
+    Drafts that killed savers left go too; to be called by the one process that writes here, while it writes nothing.
     """
     safe = {(parent / name).resolve() for name in ("latest", "best")}
     whole = [path for path in list_newest_first(parent) if not path.name.endswith(_REPLACED)]
@@ -91,9 +91,12 @@ def prune(parent: Path, keep: int) -> list[Path]:
     doomed += [
         path.with_name(path.name + _REPLACED) for path in whole if path.with_name(path.name + _REPLACED).exists()
     ]
-    drafts = [path for path in parent.glob(".step-*.tmp") if not _belongs_to_live_process(path)]
+    drafts = [path for path in parent.glob(".*.tmp") if not _belongs_to_another_process(path)]
     for path in doomed + drafts:
-        shutil.rmtree(path, ignore_errors=True)
+        if path.is_symlink():  # `latest` or `best` on its way
+            path.unlink(missing_ok=True)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
     return doomed
 
 
@@ -271,9 +274,10 @@ def _moved_aside(place: Path) -> Iterator[None]:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _belongs_to_live_process(draft: Path) -> bool:
+def _belongs_to_another_process(draft: Path) -> bool:
+    """Whether a process that lives, and is not this one, may be writing it: containers give a number out again."""
     pid = draft.name.split(".")[2]
-    if not pid.isdigit():
+    if not pid.isdigit() or int(pid) == os.getpid():
         return False
     try:
         os.kill(int(pid), 0)
