@@ -65,7 +65,7 @@ class Run:
             check_name(name)
         new_folder = not runs_dir.exists()
         try:
-            runs_dir.mkdir(parents=True, exist_ok=True)
+            durable.make_folder(runs_dir)
             path = _claim(runs_dir / name) if name else _claim_any(runs_dir, profile_name)
             if path is None:
                 there = cls(runs_dir / str(name))
@@ -78,6 +78,8 @@ class Run:
             run = cls(path)
             run._made_parent = new_folder
             run.checkpoints_path.mkdir(mode=0o700)
+            durable.sync_folder(path)  # or a power failure could take a checkpoint with the folder it is in
+            durable.sync_folder(runs_dir)
         except OSError as error:
             raise RunError(f"no run can be made in {shown(runs_dir)}: {error.strerror}; see --runs-dir") from None
         return run

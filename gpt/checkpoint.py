@@ -1,8 +1,8 @@
 """Checkpoints: whole or not there at all.
 
 A checkpoint is a folder `step-00004000` with `model.safetensors`, `optimizer.safetensors` and `state.json`. It is
-written beside its place under a name that nobody reads, each file is hashed and made durable (fsync), and only then is
-the folder renamed and its parent made durable. `state.json` holds the hashes, its own among them, so that damage is
+written beside its place under a name that nobody reads, its space reserved first, each file is hashed and made durable
+(fsync), and only then is the folder renamed and its parent made durable. `state.json` holds the hashes, its own among them, so that damage is
 recognised. The links `latest` and `best` move after that.
 """
 
@@ -47,16 +47,16 @@ def write(parent: Path, step: int, files: Mapping[str, Mapping[str, Any]], state
     """
     from gpt import tensorfile  # imports torch, which those who only look for checkpoints do without
 
-    parent.mkdir(parents=True, exist_ok=True)
+    durable.make_folder(parent)
     place = parent / folder_name(step)
     draft = parent / f".{place.name}.{os.getpid()}.tmp"
     try:
         shutil.rmtree(draft, ignore_errors=True)  # of a process with our number that was killed: containers repeat them
         draft.mkdir()
-        hashes = {}
-        for name, tensors in files.items():
-            path = draft / f"{name}.safetensors"
-            hashes[path.name] = tensorfile.write(path, tensors)
+        places = {name: draft / f"{name}.safetensors" for name in files}
+        for name, path in places.items():
+            durable.reserve(path, tensorfile.size_of(files[name]))
+        hashes = {path.name: tensorfile.write(path, files[name]) for name, path in places.items()}
         document = {"format": FORMAT, "step": step, "files": hashes, **state}
         document["sha256"] = _document_hash(document)
         durable.write(draft / _STATE, json.dumps(document, indent=1, allow_nan=False).encode())
@@ -111,7 +111,7 @@ def set_aside(parent: Path, step: int, best: int | None = None) -> Path | None:
     aside = None
     if later:
         aside = parent / ABANDONED / str(max((int(path.name) for path in abandoned(parent)), default=0) + 1)
-        aside.mkdir(parents=True)
+        durable.make_folder(aside)
         for path in later:  # the newest first: killed in between, a resume finds the way as it was before it
             place = aside / folder_name(step_of(path))
             if place.exists():  # what a killed saver had moved aside for the one that was moved just now
@@ -119,7 +119,6 @@ def set_aside(parent: Path, step: int, best: int | None = None) -> Path | None:
             else:
                 path.rename(place)
         durable.sync_folder(aside)
-        durable.sync_folder(aside.parent)
     if (parent / folder_name(step)).exists() and not (parent / "latest").exists():
         point(parent, "latest", step)
     if not (parent / "best").exists():
@@ -148,7 +147,7 @@ def adopt(source: Path, parent: Path) -> Path:
     draft = parent / f".{place.name}.{os.getpid()}.tmp"
     try:
         shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
+        durable.make_folder(draft)
         for path in source.iterdir():
             _link_or_copy(path, draft / path.name)
         durable.sync_folder(draft)

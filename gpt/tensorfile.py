@@ -30,16 +30,15 @@ _RANKS = {dtype: rank for rank, dtype in enumerate(_WORDS)}
 
 
 def write(path: Path, tensors: Mapping[str, torch.Tensor]) -> str:
-    """Writes tensors, contiguous and on the CPU, into a new file; returns its SHA-256 once it is durable.
+    """Writes tensors, contiguous and on the CPU, into a file that is new, or reserved; returns its SHA-256 once durable.
 
     Raises OSError where the disk refuses; what has been written by then stays.
     """
     assert sys.byteorder == "little", "the format is little-endian"
-    ordered = dict(sorted(tensors.items(), key=lambda item: (_RANKS[item[1].dtype], item[0])))
     digest = hashlib.sha256()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        for piece in _pieces(ordered):
+        for piece in _pieces(_ordered(tensors)):
             digest.update(piece)
             rest = piece
             while rest:
@@ -48,6 +47,16 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor]) -> str:
     finally:
         os.close(descriptor)
     return digest.hexdigest()
+
+
+def size_of(tensors: Mapping[str, torch.Tensor]) -> int:
+    """Length of the file that holds them, bytes."""
+    content = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    return len(_header(_ordered(tensors))) + content
+
+
+def _ordered(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return dict(sorted(tensors.items(), key=lambda item: (_RANKS[item[1].dtype], item[0])))
 
 
 def _pieces(tensors: Mapping[str, torch.Tensor]) -> Iterator[memoryview]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt import checkpoint
+from gpt import checkpoint, durable
 from gpt.errors import CheckpointError
 
 
@@ -101,6 +102,54 @@ def test_prune_removes_drafts_of_dead_savers_only(tmp_path: Path) -> None:
     (tmp_path / f".step-00000002.{os.getppid()}.tmp").mkdir()
     checkpoint.prune(tmp_path, 1)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f".step-00000002.{os.getppid()}.tmp", "step-00000001"]
+
+
+def test_prune_removes_what_this_process_left_itself_and_links_on_their_way(tmp_path: Path) -> None:
+    """A container gives every process the same number: its own drafts are those of a run that was killed."""
+    checkpoint.write(tmp_path, 1, tensors(), {})
+    (tmp_path / f".step-00000002.{os.getpid()}.tmp").mkdir()
+    (tmp_path / f".latest.{os.getpid()}.tmp").symlink_to("step-00000001")
+    checkpoint.prune(tmp_path, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+
+
+def test_the_names_of_new_folders_are_durable_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    sync = durable.sync_folder
+    monkeypatch.setattr(durable, "sync_folder", lambda folder: (synced.append(folder), sync(folder)))
+    checkpoint.write(tmp_path / "run" / "checkpoints", 1, tensors(), {})
+    assert {tmp_path, tmp_path / "run", tmp_path / "run" / "checkpoints"} <= set(synced)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no reservation on this system")
+def test_a_disk_that_is_too_full_refuses_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int, offset: int, size: int) -> None:
+        asked.append(size)
+        if len(asked) == 2:
+            raise OSError(28, "No space left on device")
+
+    asked: list[int] = []
+    checkpoint.write(tmp_path, 1, tensors(), {})
+    sizes = [(tmp_path / "step-00000001" / f"{name}.safetensors").stat().st_size for name in ("model", "optimizer")]
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(os, "write", lambda *arguments: pytest.fail("written before all of it was reserved"))
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.write(tmp_path, 2, tensors(), {})
+    assert asked == sizes
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+
+
+def test_a_file_system_without_reservation_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(descriptor: int, offset: int, size: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", unknown, raising=False)
+    checkpoint.write(tmp_path, 1, tensors(), {})
+    assert checkpoint.newest(tmp_path)[1]["step"] == 1
 
 
 _SAVER = """
