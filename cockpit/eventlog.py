@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -41,6 +42,7 @@ class EventLog:
         self._pending = b""  # encoded, not yet on disk
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._end = _cut_torn_line(self._file)
+        self._torn = False  # whether something lies after that which a failed write has left
         self._guard = threading.Lock()
         self._closing = threading.Event()
         self._closed = False
@@ -94,16 +96,24 @@ class EventLog:
         if not self._pending:
             return
         try:
-            rest = memoryview(self._pending)
+            self._take_back()
+            rest, self._torn = memoryview(self._pending), True
             while rest:
                 rest = rest[os.write(self._file, rest) :]
         except OSError as error:
             self.error = f"{self.path}: {error.strerror}"
-            os.ftruncate(self._file, self._end)
+            with contextlib.suppress(OSError):  # a disk that refuses this too is asked again before the next write
+                self._take_back()
             return
         self._end += len(self._pending)
-        self._pending = b""
+        self._pending, self._torn = b"", False
         self.error = None
+
+    def _take_back(self) -> None:
+        """Cuts off what a failed write has left."""
+        if self._torn:
+            os.ftruncate(self._file, self._end)
+            self._torn = False
 
 
 def _encoded(event: Event) -> bytes:

@@ -90,6 +90,35 @@ def test_a_full_disk_loses_nothing_and_tears_no_line(log: EventLog, monkeypatch:
     assert log.error is None
 
 
+def test_a_disk_that_refuses_even_to_take_back_half_a_line_stops_no_later_one(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, cut = os.write, os.ftruncate
+    wrote: list[int] = []
+
+    def half_then_broken(fd: int, data: bytes) -> int:
+        wrote.append(fd)
+        if len(wrote) == 1:
+            return write(fd, bytes(data)[:7])
+        raise OSError(errno.EIO, "Input/output error")
+
+    def broken(fd: int, size: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(eventlog.os, "write", half_then_broken)
+    monkeypatch.setattr(eventlog.os, "ftruncate", broken)
+    log.append(ev.Paused(step=1))
+    log.flush()
+    assert log.error is not None and "Input/output" in log.error
+    monkeypatch.setattr(eventlog.os, "write", write)
+    log.flush()
+    assert log.error is not None  # nothing is written after half a line
+    monkeypatch.setattr(eventlog.os, "ftruncate", cut)
+    log.append(ev.Paused(step=2))
+    log.flush()
+    assert steps(log.path) == [1, 2] and log.error is None
+
+
 def test_a_text_that_is_not_unicode_does_not_stop_the_log(log: EventLog) -> None:
     log.append(ev.LogLine(level="warning", text="file \udcff"))
     log.append(ev.Paused(step=1))
