@@ -26,10 +26,15 @@ from gpt.ranks import ALONE, Ranks
 
 _CAN_WAIT = ("interval", "asked")
 _AT_ONCE = ("stop", "end", "failed", "safety", "rewind")
-"""Reasons of saves that may be of a later step, and of those that are durable before anything else is done."""
+_LAST = ("stop", "end", "failed")
+"""Reasons of saves that may be of a later step, of those that are durable before anything else is done, and of those
+after which there is no step."""
 
 BEHIND_FROM_BYTES = 32 * 2**20
 """Smaller checkpoints are written at once: it takes about 0.1 s, and behind training would slow its next steps."""
+
+RETRY_SECONDS, LONGEST_RETRY_SECONDS = 5.0, 300.0
+"""From a save that the disk refused to the next try, on new files; twice as long each time, and at most."""
 
 PATIENCE_SECONDS = 0.1
 """How long a request stops training for the write under way, which is mostly done by then, before it is put off."""
@@ -53,6 +58,7 @@ class Saver:
         self._thread: threading.Thread | None = None
         self._step_under_way: int | None = None
         self._crash: BaseException | None = None  # of the thread; not the disk's fault
+        self._refusals, self._try_from = 0, 0.0  # one after the other; on the monotonic clock
         self.waiting: str | None = None
         """Why a checkpoint is to be written once the one under way is durable."""
         self.refusal = ""
@@ -109,14 +115,14 @@ class Saver:
 
     @property
     def overdue(self) -> str | None:
-        """Why a checkpoint is to be written now: the request that waited for the one before, or None.
+        """Why a checkpoint is to be written now: what waited for the one before, or was refused a while ago; or None.
 
         Raises what the write behind training met, where that was our own error.
         """
         if self.is_writing:
             return None
         self.wait()
-        return self.waiting
+        return self.waiting if time.monotonic() >= self._try_from else None
 
     def save(
         self, step: int, tensors: Callable[[], Files], document: dict[str, Any],
@@ -197,7 +203,8 @@ class Saver:
             if job.keep is not None:
                 checkpoint.prune(self._parent, job.keep)
         except OSError as error:
-            return self._refuse(job.step, f"{error.strerror or error}")
+            return self._refuse(job.step, f"{error.strerror or error}", self._try_again_later(job.reason))
+        self._refusals, self._try_from = 0, 0.0
         self._saved = (job.step, job.essence)
         if files is not None:
             path = f"checkpoints/{checkpoint.folder_name(job.step)}"
@@ -208,10 +215,19 @@ class Saver:
             ))  # fmt: skip
         return True
 
-    def _refuse(self, step: int, why: str) -> bool:
+    def _refuse(self, step: int, why: str, outlook: str = "") -> bool:
         self.refusal = why
-        self._emit(CheckpointFailed(step=step, error=f"{why}; training goes on"))
+        self._emit(CheckpointFailed(step=step, error=f"{why}; training goes on{outlook}"))
         return False
+
+    def _try_again_later(self, reason: str) -> str:
+        """Has the newest step saved in a while, as one that waits; says so. Several ranks have no clock in common."""
+        if reason in _LAST or self._ranks.size > 1:
+            return ""
+        pause = min(RETRY_SECONDS * 2**self._refusals, LONGEST_RETRY_SECONDS)
+        self._refusals, self._try_from = self._refusals + 1, time.monotonic() + pause
+        self.waiting = "asked" if "asked" in (self.waiting, reason) else "interval"
+        return f", the next try is in {pause:.0f} s"
 
 
 @dataclass(frozen=True)

@@ -294,11 +294,56 @@ def test_a_disk_that_refuses_behind_training_is_told_and_leaves_nothing_behind(
     monkeypatch.setattr(tensorfile, "write", full)
     events = run(tiny(train__eval_interval=0))
     (failed,) = of(events, ev.CheckpointFailed)
-    assert failed.step == 8 and failed.error == "No space left on device; training goes on"
+    assert failed.step == 8 and failed.error == "No space left on device; training goes on, the next try is in 5 s"
     assert {e.step for e in of(events, ev.CheckpointSaved)} == {4, 12}
     assert sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir()) == [
         "best", "latest", "step-00000004", "step-00000012",
     ]  # fmt: skip
+
+
+def test_a_save_that_the_disk_refused_is_tried_again_later_and_later_until_it_succeeds(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(saver.time, "monotonic", lambda: now)
+    write = checkpoint.write
+    monkeypatch.setattr(checkpoint, "write", refuse := Refusal())
+    pauses = []
+    for step in (1, 2, 3):
+        desk.save(step, "asked")
+        desk.saver.wait()
+        assert desk.saver.overdue is None
+        pauses.append(next(pause for pause in range(1000) if _after(desk, monkeypatch, now + pause)))
+        now += pauses[-1]
+        monkeypatch.setattr(saver.time, "monotonic", lambda: now)
+    assert pauses == [5, 10, 20] and refuse.calls == 3
+    assert desk.said(ev.CheckpointFailed)[-1].error.endswith("; training goes on, the next try is in 20 s")
+    monkeypatch.setattr(checkpoint, "write", write)
+    desk.save(4, "interval")
+    desk.saver.wait()
+    assert (desk.saver.overdue, desk.said(ev.CheckpointSaved)[-1].reason) == (None, "asked")
+
+
+def test_what_is_not_finite_is_not_tried_again_by_the_clock(desk: Desk) -> None:
+    files = {"model": {"w": torch.tensor([float("nan")])}}
+    assert not desk.saver.save(1, lambda: files, {}, keep=None, reason="end", best=False)
+    assert desk.saver.waiting is None
+
+
+class Refusal:
+    """A disk without room."""
+
+    calls = 0
+
+    def __call__(self, *arguments: Any) -> int:
+        self.calls += 1
+        raise OSError(28, "No space left on device")
+
+
+def _after(desk: Desk, monkeypatch: pytest.MonkeyPatch, now: float) -> bool:
+    """Whether the save that was refused is due at that time."""
+    monkeypatch.setattr(saver.time, "monotonic", lambda: now)
+    return desk.saver.overdue is not None
 
 
 def test_an_error_of_our_own_behind_training_ends_the_run(
