@@ -128,7 +128,12 @@ class WayBack:
         run.helm.set_config(changes)
         parent = run.record.saver.parent
         if run.record.save("rewind") and run.ranks.is_first:
-            aside = checkpoint.set_aside(parent, run.step, run.evaluator.best_step)
+            try:
+                aside = checkpoint.set_aside(parent, run.step, run.evaluator.best_step)
+            except OSError as error:
+                run.reporter.log("error", f"what was saved after step {run.step:,} could not be set aside "
+                                 f"({error.strerror}): a resume would go on from that; go back once more")  # fmt: skip
+                return
             if aside:
                 where = aside.relative_to(parent.parent)
                 run.reporter.log("info", f"what was saved after step {run.step:,} is kept in {where}")
