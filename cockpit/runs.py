@@ -319,7 +319,8 @@ class Run:
             Path(draft).replace(self.path / name)
         except OSError as error:
             if draft:
-                Path(draft).unlink(missing_ok=True)
+                with suppress(OSError):  # a disk that refuses the one may refuse the other
+                    Path(draft).unlink(missing_ok=True)
             raise RunError(f"{shown(self.path / name)} cannot be written: {error.strerror}") from None
 
 
