@@ -4,11 +4,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test chaos chaos-long lint clean
 
 help:
 	@echo "make demo    train a small GPT on Python's own source, in the cockpit"
 	@echo "make test    run the tests"
+	@echo "make chaos   kill it, crash its disk, make its disk refuse: minutes; make chaos-long: 20 times as much"
 	@echo "make lint    run the linters and the type checker"
 	@echo "make clean   remove .venv and caches; runs/ stays"
 
@@ -21,6 +22,14 @@ demo: .venv/.installed
 # wait for each other. `make test PYTEST=...` passes options on.
 test: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST)
+
+# What a kill, a power failure and a bad disk can do to a run: each gate's count, time and result in a table.
+# `make chaos CHAOS='--gate 1 --seed 7 --json'` passes options on.
+chaos: .venv/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos $(CHAOS)
+
+chaos-long: .venv/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --long $(CHAOS)
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .

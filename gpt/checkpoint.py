@@ -1,9 +1,9 @@
 """Checkpoints: whole or not there at all.
 
 A checkpoint is a folder `step-00004000` with `model.safetensors`, `optimizer.safetensors` and `state.json`. It is
-written beside its place under a name that nobody reads, its space reserved first, each file is hashed and made durable
-(fsync), and only then is the folder renamed and its parent made durable. `state.json` holds the hashes, its own among them, so that damage is
-recognised. The links `latest` and `best` move after that.
+written beside its place under a name that nobody reads: its space is reserved, each file is hashed and made durable
+(fsync), and only then is the folder renamed and its parent made durable. `state.json` holds the hashes, its own among
+them, so that damage is recognised. The links `latest` and `best` move after that.
 """
 
 from __future__ import annotations

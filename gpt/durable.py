@@ -36,7 +36,8 @@ def make_folder(folder: Path) -> None:
 
 
 def reserve(path: Path, size: int) -> None:
-    """Makes a new file for which the disk has set aside `size` bytes: one that is too full says so before it is written.
+    """Makes a new file for which the disk has set aside `size` bytes: one that is too full says so before anything is
+    written.
 
     Where the file system cannot do that, the file is empty.
     """

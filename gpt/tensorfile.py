@@ -30,7 +30,9 @@ _RANKS = {dtype: rank for rank, dtype in enumerate(_WORDS)}
 
 
 def write(path: Path, tensors: Mapping[str, torch.Tensor]) -> str:
-    """Writes tensors, contiguous and on the CPU, into a file that is new, or reserved; returns its SHA-256 once durable.
+    """Writes tensors, contiguous and on the CPU, into a new file, or one that was reserved for them.
+
+    Returns its SHA-256 once it is durable.
 
     Raises OSError where the disk refuses; what has been written by then stays.
     """

@@ -315,7 +315,6 @@ def test_a_save_that_the_disk_refused_is_tried_again_later_and_later_until_it_su
         assert desk.saver.overdue is None
         pauses.append(next(pause for pause in range(1000) if _after(desk, monkeypatch, now + pause)))
         now += pauses[-1]
-        monkeypatch.setattr(saver.time, "monotonic", lambda: now)
     assert pauses == [5, 10, 20] and refuse.calls == 3
     assert desk.said(ev.CheckpointFailed)[-1].error.endswith("; training goes on, the next try is in 20 s")
     monkeypatch.setattr(checkpoint, "write", write)
