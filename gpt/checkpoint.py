@@ -85,6 +85,10 @@ def prune(parent: Path, keep: int) -> list[Path]:
 
     Drafts that killed savers left go too; to be called by the one process that writes here, while it writes nothing.
     """
+    for path in list_newest_first(parent):
+        place = parent / folder_name(step_of(path))
+        if path.name.endswith(_REPLACED) and not place.exists():
+            path.rename(place)  # a kill came between it and the one that was to replace it
     safe = {(parent / name).resolve() for name in ("latest", "best")}
     whole = [path for path in list_newest_first(parent) if not path.name.endswith(_REPLACED)]
     doomed = [path for path in whole[keep:] if path.resolve() not in safe]

@@ -169,7 +169,7 @@ class _Judge:
         findings = list(self._judged(image, standing))
         if not findings and self._chance.random() < 0.06:
             findings += [f"then rotten: {text}" for text in self._with_rot(image, standing)]
-        if not findings and self._chance.random() < 0.03:
+        if not findings and self._chance.random() < 0.06:
             findings += [f"then saved on: {text}" for text in self._saved_on(image, standing)]
         return findings
 

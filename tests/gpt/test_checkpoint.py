@@ -113,6 +113,19 @@ def test_prune_removes_what_this_process_left_itself_and_links_on_their_way(tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
 
+def test_a_checkpoint_whose_replacement_was_killed_has_its_place_again_and_goes_in_its_turn(tmp_path: Path) -> None:
+    checkpoint.write(tmp_path, 1, tensors(), {})
+    checkpoint.point(tmp_path, "best", 1)
+    (tmp_path / "step-00000001").rename(tmp_path / "step-00000001.replaced")
+    for step in (2, 3):
+        checkpoint.write(tmp_path, step, tensors(), {})
+        checkpoint.prune(tmp_path, 1)
+    assert checkpoint.verify(tmp_path / "best")["step"] == 1
+    checkpoint.point(tmp_path, "best", 3)
+    checkpoint.prune(tmp_path, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "step-00000003"]
+
+
 def test_the_names_of_new_folders_are_durable_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[Path] = []
     sync = durable.sync_folder
