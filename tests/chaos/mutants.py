@@ -21,7 +21,7 @@ _COPIED = ("gpt", "cockpit", "tests", "profiles", "pyproject.toml")
 
 CRASHES = ("-m", "tests.chaos", "--workers", "1", "--scale", "0.05", "--gate", "1")
 RUNS = ("-m", "tests.chaos", "--workers", "1", "--scale", "0.014", "--gate", "2b")
-REFUSALS = ("-m", "tests.chaos", "--workers", "1", "--scale", "0.5", "--gate", "3a")
+REFUSALS = ("-m", "tests.chaos", "--workers", "1", "--scale", "0.1", "--gate", "3a")
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def refusals(effort: Effort) -> Outcome:
     for name, scene in scenes.items():
         calls, problems = _run_scene(scene, None)
         assert not problems, problems
-        step = max(1, round(1 / effort.scale))
+        step = max(1, round(1 / effort.scale)) if calls > 10 else 1
         for at in range(1, calls + 1, step):
             faults += [
                 Fault(name, at, number, times) for number in (*ERRNOS, 0) for times in TIMES
