@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import random
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,9 @@ from gpt.errors import CheckpointError
 from gpt.events import CheckpointSaved, Event, LogLine, encode
 from gpt.saver import Saver
 from tests.chaos import stories
-from tests.chaos.disk import MANNERS, Bench, Disk, Image
+from tests.chaos.disk import MANNERS, Disk
 from tests.chaos.gate import MOST_FINDINGS, Effort, Outcome, gate, scratch, spread
+from tests.chaos.image import Bench, Image
 from tests.chaos.stories import CHECKPOINTS, RUN, RUNS, Standing, Story, Version
 
 FIRST = (("a run", stories.a_run), ("a rewind", stories.a_rewind), ("a fork", stories.a_fork), ("a log", stories.a_log))
@@ -301,8 +301,3 @@ class _Judge:
         log.close()
         if log.error or len(list(run.read_events())) != before + 1:
             yield f"the log does not go on: {log.error}"
-
-
-def tally(findings: list[str]) -> Counter[str]:
-    """How often each kind of finding was made, whatever the place; for people who look for a cause."""
-    return Counter(finding.split(": ", 1)[1] for finding in findings)

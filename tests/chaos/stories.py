@@ -19,8 +19,8 @@ from gpt import checkpoint
 from gpt.errors import CheckpointError
 from gpt.events import CheckpointSaved, Event, LogLine, encode
 from gpt.saver import Saver
-from tests.chaos.disk import Bench, Image
 from tests.chaos.gate import scratch
+from tests.chaos.image import Bench, Image
 from tests.chaos.interposed import Call, Interposed
 
 RUNS, RUN = "runs", "demo"

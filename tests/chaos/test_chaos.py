@@ -10,8 +10,9 @@ import pytest
 
 from gpt import durable
 from tests.chaos import crash_states, refusals, slim, victims
-from tests.chaos.disk import Bench, Disk
+from tests.chaos.disk import Disk
 from tests.chaos.gate import Effort
+from tests.chaos.image import Bench
 from tests.chaos.interposed import Call, Interposed
 from tests.chaos.mutants import MUTANTS, ROOT
 
