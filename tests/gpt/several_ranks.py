@@ -37,7 +37,7 @@ def train(
         if pilot:
             pilot(trainer, event)
 
-    trainer = Trainer(profile, folder, emit, resume=resume, ranks=ranks)
+    trainer = Trainer(profile, folder, emit, resume=resume, ranks=ranks, attended=bool(pilot))
     take = trainer._take_step
     trainer._take_step = lambda: (before_step and before_step(trainer), take())[1]
     try:
@@ -77,6 +77,40 @@ for way in ("ddp", "fsdp"):
 train("steered", train__parallel="fsdp", pilot=steer)
 
 
+ORDERS: dict[int, list[commands.Command]] = {
+    2: [commands.Save(), commands.Sample(max_new_tokens=4), commands.StopSampling()],
+    3: [commands.At(step=5, what=commands.SetConfig(changes={"optim.grad_clip": 0.25})), commands.Extend(steps=10)],
+    4: [commands.StopWhen(val_loss=0.01), commands.At(step=9, what=commands.Pause()), commands.Cancel(item=3)],
+    6: [commands.Pause(), commands.StepOnce(), commands.RangeTest(), commands.Evaluate(whole=True)],
+    7: [commands.Leave(), commands.BreakOff(), commands.Continue()],  # the one step was taken
+    8: [commands.Rewind(step=2, changes={"optim.learning_rate": 4e-4})],
+    12: [commands.Cooldown(steps=3)],
+}
+"""What a pilot orders once so many steps are taken: every command but those that `steered` has."""
+given: set[int] = set()
+
+
+def order(trainer: Trainer, event: ev.Event) -> None:
+    if isinstance(event, ev.StepDone) and event.step in ORDERS and event.step not in given:
+        given.add(event.step)
+        for command in ORDERS[event.step]:
+            trainer.send(command)
+
+
+stood: list[list[int]] = []
+train(
+    "ordered", train__parallel="ddp", pilot=order, train__max_steps=20, train__eval_interval=0,
+    before_step=lambda run: stood.append([run.step, run.snapshot.position, run.profile.train.max_steps]),
+)  # fmt: skip
+(FOLDER / f"ordered/stood-{ranks.rank}.json").write_bytes(msgspec.json.encode(stood))
+
+
+def decide(trainer: Trainer, event: ev.Event) -> None:
+    """The first rank's pilot, asked what to do: go on."""
+    if isinstance(event, ev.Paused):
+        trainer.send(commands.Continue())
+
+
 def spoil_one_rank(trainer: Trainer) -> None:
     """Lets the other rank's part of two steps' gradient be no number; its loss stays one. Notes what each rank does."""
     taken.append([trainer.step, trainer.snapshot.position, trainer.watch.guard.in_a_row])
@@ -99,6 +133,10 @@ for way in ("ddp", "fsdp"):
     short = {"train__max_steps": 16, "checkpoint__interval": 4, "train__eval_interval": 0}
     train(f"{way}-spoilt", train__parallel=way, before_step=spoil_one_rank, **guard, **short)
     (FOLDER / f"{way}-spoilt/taken-{ranks.rank}.json").write_bytes(msgspec.json.encode(taken))
+
+taken = []
+asks = {"guard__policy": "pause", "guard__patience": 2, "guard__window": 10}
+train("asked", pilot=decide, before_step=spoil_one_rank, train__max_steps=16, train__eval_interval=0, **asks)
 
 train("odd", train__grad_accum_steps=3)
 

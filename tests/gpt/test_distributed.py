@@ -14,14 +14,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 import torch
 
 from gpt import events as ev
-from gpt.commands import Pause, Stop
+from gpt.commands import AnyCommand, Pause, Stop
 from gpt.config import Profile, decode
 from gpt.distributed import DataParallel, ShardedRanks
 from gpt.errors import DeviceError, ProfileError, RunError
@@ -163,6 +163,30 @@ def test_what_the_first_rank_is_told_reaches_all_at_the_same_step(runs: Path) ->
     assert [event.step for event in said(runs / "steered", ev.Paused)] == [3]
     assert {event.step for event in said(runs / "steered", ev.EvalDone)} == {0, 3}
     assert [event.reason for event in said(runs / "steered", ev.CheckpointSaved)] == ["stop"]
+
+
+def test_every_command_is_obeyed_by_all_ranks_at_the_same_step(runs: Path) -> None:
+    """Both ranks took the same steps on the same data with the same length of run, back to step 2 and on again."""
+    stood = [json.loads((runs / f"ordered/stood-{rank}.json").read_text()) for rank in range(2)]
+    assert stood[0] == stood[1]
+    assert [step for step, _, _ in stood[0]] == [*range(8), *range(2, 15)]
+    assert {length for _, _, length in stood[0]} == {20, 30, 15}
+    first, second = (json.loads((runs / f"ordered/end-{rank}.json").read_text()) for rank in range(2))
+    assert first[:3] == second[:3] and first[0] == 15
+    taken_up = {event.command for event in said(runs / "ordered", ev.CommandReceived)}
+    assert taken_up == {command for command in all_commands() if command not in ("Stop",)}
+    assert "no range test" in " ".join(event.text for event in said(runs / "ordered", ev.LogLine))
+
+
+def all_commands() -> set[str]:
+    return {kind.__name__ for kind in get_args(AnyCommand)}
+
+
+def test_ranks_that_stand_to_ask_wait_for_the_one_that_has_a_pilot(runs: Path) -> None:
+    """Nobody watches the second rank; it must not end the run for that."""
+    assert said(runs / "asked", ev.Paused) and said(runs / "asked", ev.Continued)
+    ends = [json.loads((runs / f"asked/end-{rank}.json").read_text()) for rank in range(2)]
+    assert ends[0][:3] == ends[1][:3] and ends[0][0] == 16
 
 
 @pytest.mark.parametrize("way", WAYS)
