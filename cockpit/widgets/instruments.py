@@ -158,7 +158,9 @@ def ranks(state: RunState) -> Reading:
     """How many there are, and how far the slowest one is behind."""
     newest, slow = state.ranks.newest, state.ranks.straggler()
     notes = ()
-    if slow:
+    if slow and 2 * slow.calls <= slow.of:
+        notes = ("alike",)
+    elif slow:
         behind = f"+{fmt.percent(slow.excess, 0)} %"
         notes = (f"slowest {slow.rank}, {behind} of a step", f"rank {slow.rank} {behind}", behind)
     return Reading("ranks", fmt.number(newest.ranks if newest else None), "", notes)
