@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
-import hashlib
 import os
-import platform
 import shlex
 import signal
-import subprocess
 import sys
 import time
 import traceback
@@ -20,8 +16,9 @@ from typing import Any
 
 import msgspec
 
-from cockpit import __version__, forking, front, launched
+from cockpit import forking, front, launched
 from cockpit import profile as profiles
+from cockpit.facts import facts_of
 from cockpit.following import Follower, note_departure
 from cockpit.forking import Fork
 from cockpit.headless import HeadlessReporter
@@ -117,7 +114,7 @@ def _lead(
     with folder.lock():
         if not sitting:
             folder.write_profile(loaded.text)
-            folder.write_facts(_facts(loaded, folder) | launch.facts(0))
+            folder.write_facts(facts_of(loaded, folder) | launch.facts(0))
         elif not launch.restart:
             facts = {"file_settings": file_settings(loaded), **launch.facts(checkpoint.step_of(sitting.checkpoint))}
             folder.write_facts(folder.read_facts() | facts)
@@ -279,33 +276,3 @@ def _report_end(link: LocalLink, folder: Run, signals: Signals) -> int:
 
 def _complain(text: str) -> None:
     sys.stderr.write(f"gpt-cockpit: {text}\n")
-
-
-def _facts(loaded: Loaded, folder: Run) -> dict[str, Any]:
-    """run.json: who, when, with what."""
-    return {
-        "run": folder.name, "profile": loaded.profile.name, "profile_path": str(loaded.path.resolve()),
-        "overrides": list(loaded.overrides), "file_settings": file_settings(loaded),
-        "profile_sha256": hashlib.sha256(msgspec.json.encode(loaded.profile)).hexdigest(),
-        "created": time.time(), "user": _user(), "host": platform.node(), "pid": os.getpid(), "argv": sys.argv[1:],
-        "cockpit": __version__, "python": platform.python_version(), "system": platform.platform(), "git": _git(),
-    }  # fmt: skip
-
-
-def _user() -> str | None:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container without a passwd entry
-        return None
-
-
-def _git() -> dict[str, Any] | None:
-    """Commit and cleanliness of the folder the run was started in, where it is a checkout."""
-    try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
-        changes = subprocess.run(
-            ["git", "status", "--porcelain"], capture_output=True, text=True, timeout=5, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return {"commit": commit.stdout.strip(), "clean": not changes.stdout.strip()}
