@@ -1,11 +1,11 @@
-"""Textual's driver for Unix terminals with five habits changed.
+"""Textual's driver for Unix terminals with six habits changed.
 
 It asks the terminal it draws on for its size, whatever descriptor 1 leads to and whatever COLUMNS says. It asks for
 mouse clicks and drags but not for every movement, each of which would be bytes on the line and a wake-up of the screen.
 A terminal that has gone away is no error: what is written to it is dropped, so that the screen can end in order. And it
 is noticed where keys are read, for its end of input is there to be read for ever: Textual would read it at full speed.
 A SIGCONT never starts a second reader of keys beside the first, nor brings back a screen that has been left: either
-would outlive the program's end and hold it up for ever.
+would outlive the program's end and hold it up for ever. And nothing that a terminal sends ends the reading of keys.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import os
 import selectors
 import signal
 from codecs import getincrementaldecoder
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 from textual._parser import ParseError
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
+from textual.message import Message
 
 
 class TerminalDriver(LinuxDriver):
@@ -50,8 +51,7 @@ class TerminalDriver(LinuxDriver):
 
     def run_input_thread(self) -> None:
         """Reads keys until the screen is left, or the terminal is gone."""
-        parser = XTermParser(self._debug)
-        decode = getincrementaldecoder("utf-8")("replace").decode
+        keys = Keys(self._debug)
         with selectors.SelectSelector() as selector:
             selector.register(self.fileno, selectors.EVENT_READ)
             while not self.exit_event.is_set():
@@ -60,13 +60,11 @@ class TerminalDriver(LinuxDriver):
                     if not data:
                         getattr(self._app, "hang_up", self._app.exit)()
                         break
-                    for message in parser.feed(decode(data)):
+                    for message in keys.feed(data):
                         self.process_message(message)
-                for message in parser.tick():
+                for message in keys.tick():
                     self.process_message(message)
-        with contextlib.suppress(EOFError, ParseError):
-            for _ in parser.feed(""):
-                pass
+        keys.close()
 
     def _read(self) -> bytes:
         """What has been typed; nothing where the terminal is gone."""
@@ -102,6 +100,47 @@ class TerminalDriver(LinuxDriver):
 
     def _enable_mouse_pixels(self) -> None:
         """Cells are exact enough."""
+
+
+class Keys:
+    """What a terminal sends, as messages.
+
+    Textual's parser raises a ValueError at some sequences that are nearly a key's (`ESC [97:5u`), and can go on after
+    none: the reader would end, and no key be heard any more. Here such a sequence is dropped, with what came in one
+    piece after it.
+    """
+
+    def __init__(self, debug: bool = False) -> None:
+        self._debug = debug
+        self._decode = getincrementaldecoder("utf-8")("replace").decode
+        self._parser = XTermParser(debug)
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """The messages that are whole by now."""
+        text = self._decode(data)
+        yield from self._understood(lambda: self._parser.feed(text) if text else ())
+
+    def tick(self) -> Iterator[Message]:
+        """What was waited for in vain, such as the rest of what turns out to be a single escape."""
+        yield from self._understood(lambda: self._parser.tick())
+
+    def close(self) -> None:
+        """Ends the parser."""
+        with contextlib.suppress(EOFError, ParseError):
+            for _ in self._parser.feed(""):
+                pass
+
+    def _understood(self, read: Callable[[], Iterable[Message]]) -> Iterator[Message]:
+        messages = iter(read())
+        while True:
+            try:
+                message = next(messages)
+            except StopIteration:
+                return
+            except Exception:
+                self._parser = XTermParser(self._debug)
+                return
+            yield message
 
 
 class _Outlet:
