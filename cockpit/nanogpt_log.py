@@ -31,15 +31,16 @@ MOST_LINES = 100_000
 _CHUNK = 1 << 22  # characters
 _LONGEST = 1 << 16  # characters of a line; what is longer is none of nanoGPT's
 _CODES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
+_COUNT = r"\d{1,12}"  # a longer one is no count of nanoGPT's, and no float could hold the longest
 _NUMBER = r"[-+]?(?:nan|inf|\d+(?:\.\d*)?(?:e[-+]?\d+)?)"
 _LINES = re.compile(
-    rf"\bstep\s+(?P<eval_step>\d+):\s*train loss\s+(?P<train>{_NUMBER}),\s*val loss\s+(?P<val>{_NUMBER})"
-    rf"|\biter\s+(?P<step>\d+):\s*loss\s+(?P<loss>{_NUMBER}),\s*time\s+(?P<ms>{_NUMBER})\s?ms"
+    rf"\bstep\s+(?P<eval_step>{_COUNT}):\s*train loss\s+(?P<train>{_NUMBER}),\s*val loss\s+(?P<val>{_NUMBER})"
+    rf"|\biter\s+(?P<step>{_COUNT}):\s*loss\s+(?P<loss>{_NUMBER}),\s*time\s+(?P<ms>{_NUMBER})\s?ms"
     rf"(?:,\s*mfu\s+(?P<mfu>{_NUMBER})\s?%)?"
-    r"|\bnumber of parameters:\s*(?P<parameters>\d+(?:\.\d+)?)M"
-    r"|\btokens per iteration will be:\s*(?P<tokens>\d[\d,]*)"
-    r"|\bfound vocab_size = (?P<found>\d+)"
-    r"|\bdefaulting to vocab_size of GPT-2 to (?P<default>\d+)"
+    rf"|\bnumber of parameters:\s*(?P<parameters>{_COUNT}(?:\.\d+)?)M"
+    r"|\btokens per iteration will be:\s*(?P<tokens>\d[\d,]{0,20})(?![\d,])"
+    rf"|\bfound vocab_size = (?P<found>{_COUNT})\b"
+    rf"|\bdefaulting to vocab_size of GPT-2 to (?P<default>{_COUNT})\b"
     r"|(?P<compiled>\bcompiling the model)"
 )
 
