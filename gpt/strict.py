@@ -123,6 +123,8 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
 
 
 def _mistake_in_value(key: str, value: Any, kind: Any) -> Mistake | None:
+    if not _is_utf_8(value):
+        return Mistake(f"{key} must be UTF-8 text; got {_got(value)}", key)
     try:
         msgspec.convert(value, kind)
         if _is_usable(value) and _is_above(value, kind):
@@ -134,6 +136,12 @@ def _mistake_in_value(key: str, value: Any, kind: Any) -> Mistake | None:
             if not isinstance(item, str):
                 return Mistake(f"{key}.{index} must be a string; got {_got(item)}", key)
     return Mistake(f"{key} must be {describe(kind)}; got {_got(value)}", key)
+
+
+def _is_utf_8(value: Any) -> bool:
+    """False for what arguments that are not UTF-8 become, alone or in a list: no file of ours could hold it."""
+    texts = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
+    return not any("\ud800" <= char <= "\udfff" for text in texts for char in text)
 
 
 def _is_usable(value: Any) -> bool:
