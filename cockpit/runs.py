@@ -86,9 +86,11 @@ class Run:
 
     @classmethod
     def open(cls, runs_dir: Path, name: str) -> Run:
-        """An existing run. Raises RunError where there is none of that name."""
+        """An existing run. Raises RunError where there is none of that name, or a link that leads out of the folder."""
         check_name(name)
         run = cls(runs_dir / name)
+        if run.path.is_symlink():
+            raise RunError(f"{shown(run.path)} is a link, which is not followed; see --runs-dir for where it leads")
         if not run.path.is_dir():
             raise RunError(f"no run {name} in {shown(runs_dir)}; gpt-cockpit runs lists them")
         return run
@@ -332,8 +334,8 @@ def latest(runs_dir: Path, profile_name: str) -> Run | None:
 
 
 def list_runs(runs_dir: Path) -> list[Run]:
-    """All runs in a folder, the one that was touched last at the end."""
-    folders = [path.parent for path in runs_dir.glob("*/run.json")]
+    """All runs in a folder, the one that was touched last at the end. Links are not followed."""
+    folders = [path.parent for path in runs_dir.glob("*/run.json") if not path.parent.is_symlink()]
     return [Run(path) for path in sorted(folders, key=lambda path: (_modified(path / "events.jsonl") or 0, path.name))]
 
 
