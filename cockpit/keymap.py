@@ -18,6 +18,9 @@ from textual.keys import Keys, _character_to_key
 from cockpit.actions import ACTIONS, BY_ID, REBOUND
 from gpt.errors import UserError
 
+MAX_BYTES = 100_000
+"""A file of keys longer than this is some other file."""
+
 _NAMES = {key.value for key in Keys if not key.value.startswith("<")}
 _MODIFIERS = {"ctrl", "shift", "alt"}
 _ALWAYS = {"quit": ("ctrl+q", "ctrl+c")}
@@ -43,18 +46,20 @@ def load(path: Path) -> None:
     Raises KeymapError, with nothing changed, where it names no action or no key, or gives one key to two.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        text = raw.decode()
     except FileNotFoundError:
         return
     except (OSError, UnicodeDecodeError) as error:
         raise KeymapError(f"{path}: cannot be read: {error}") from None
+    if len(raw) > MAX_BYTES:
+        raise KeymapError(f"{path}: longer than {MAX_BYTES:,} bytes; that is no file of keys")
     try:
-        wanted = tomli.loads(text)
-    except tomli.TOMLDecodeError as error:
-        raise KeymapError(f"{path}: {error}") from None
-    try:
-        rebound = keys_of(wanted)
-    except ValueError as error:
+        rebound = keys_of(tomli.loads(text))
+    except RecursionError:
+        raise KeymapError(f"{path}: nested too deeply; a line is an action and its keys") from None
+    except ValueError as error:  # not TOML, a number of thousands of digits, or none of our actions and keys
         raise KeymapError(f"{path}: {error}") from None
     REBOUND.update(rebound)
 

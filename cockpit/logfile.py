@@ -119,7 +119,7 @@ def _first_step(block: bytes, *, newest: bool = False) -> StepDone | None:
         return None
     try:
         event = decode(block[at:end])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return event if isinstance(event, StepDone) else None
 

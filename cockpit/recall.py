@@ -56,6 +56,6 @@ class Recall:
 
     def _read(self) -> _File:
         if self._path is not None:
-            with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
+            with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 return msgspec.json.decode(self._path.read_bytes(), type=_File)
         return _File()

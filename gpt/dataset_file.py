@@ -78,7 +78,7 @@ def read_dataset_file(folder: Path) -> DatasetFile | None:
         return None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: {error}; prepare the data again") from None
     if missing := [split for split in ("train", "val") if split not in dataset.splits]:
         raise DataError(f"{path}: splits has no {missing[0]}; prepare the data again")

@@ -77,7 +77,7 @@ def read_state(folder: Path) -> dict[str, Any] | None:
         return msgspec.json.decode((folder / STATE_FILE).read_bytes(), type=dict)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{folder / STATE_FILE}: {error}; remove the folder to begin anew") from None
 
 

@@ -247,7 +247,8 @@ def _settings(run: Run, changes: list[ev.ConfigChanged]) -> tuple[dict[str, Any]
     with contextlib.suppress(ProfileError):
         settings = flatten(profiles.load(run.path / "profile.toml").profile)
     at, fingerprint = -1, None
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # a checkpoint may be damaged
+    # A checkpoint may be damaged.
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         folder = checkpoint.list_newest_first(run.checkpoints_path)[:1]
         for path in folder:
             state = json.loads((path / "state.json").read_bytes())

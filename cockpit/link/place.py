@@ -66,7 +66,7 @@ def knock(run: Run) -> socket.socket | None:
     path = run.path.absolute() / SOCKET
     pointer = run.path / POINTER
     if _is_own(pointer, stat.S_ISREG):
-        path = Path(os.fsdecode(pointer.read_bytes()))
+        path = _pointed_at(pointer)
     if not _is_own(path, stat.S_ISSOCK):
         return None
     if len(os.fsencode(path)) > LONGEST_NAME:
@@ -156,6 +156,15 @@ def _elsewhere(run: Run) -> Path:
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
         raise LinkError(f"{shown(folder)} is not a folder of yours alone; set XDG_RUNTIME_DIR to one")
     return folder / f"{hashlib.sha256(os.fsencode(run.path.absolute())).hexdigest()[:16]}.sock"
+
+
+def _pointed_at(pointer: Path) -> Path:
+    """Where it says that the socket is. Raises LinkError where it names no file."""
+    with pointer.open("rb") as file:
+        name = file.read(LONGEST_NAME + 1)
+    if not 0 < len(name) <= LONGEST_NAME or b"\0" in name:
+        raise LinkError(f"{shown(pointer)} names no socket; delete it, and start the run again")
+    return Path(os.fsdecode(name))
 
 
 def _point(pointer: Path, path: Path) -> None:

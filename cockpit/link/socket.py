@@ -242,7 +242,7 @@ def _profile(hello: wire.Hello) -> Profile:
     """Raises LinkError where this program does not know the settings of that one."""
     try:
         return msgspec.json.decode(hello.profile, type=Profile)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise wire.LinkError(
             f"the run's settings are of gpt-cockpit {hello.version} and not readable here ({error}); use that version"
         ) from None

@@ -80,7 +80,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: cannot be read ({error.strerror}); a Hugging Face folder holds config.json and model.safetensors"
         ) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise CheckpointError(f"{path}: is not JSON; copy the folder again") from None
     if not isinstance(config, dict) or config.get("model_type", "gpt2") != "gpt2":
         got = config.get("model_type") if isinstance(config, dict) else type(config).__name__
@@ -160,7 +160,7 @@ def _tensor_files(folder: Path) -> list[Path]:
     if index.is_file():
         try:
             names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError, TypeError):
+        except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
             raise CheckpointError(f"{index}: is not an index of shards; copy it again") from None
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
