@@ -89,7 +89,7 @@ _SEQUENCE = re.compile(
 _USED = re.compile(
     rb"\x1b\[(?:"
     rb"[0-9;:]*m|[0-9;]*H|[0-9]*[ABCDGJKX]"  # colours, the cursor, erasing
-    rb"|\?(?:25|1000|1002|1003|1004|1006|1015|1016|1049|2004|2026|2031|2048)[hl]|\?(?:2026|2048)\$p"  # modes
+    rb"|\?(?:7|25|1000|1002|1003|1004|1006|1015|1016|1049|2004|2026|2031|2048)[hl]|\?(?:2026|2048)\$p"  # modes
     rb"|[<>=]?[0-9]*u|[>?]?[0-9]*c|\?u|c|14t|16t|18t|6n"  # kitty's keys, and questions about the terminal
     rb")|\x1b[78=>]|\x1b\][12]2;[a-z]*(?:\x07|\x1b\\)"  # cursor saved and restored; the pointer's shape
 )
