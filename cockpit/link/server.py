@@ -8,6 +8,7 @@ misses anything, nobody slows training, and what is kept for a reader is bounded
 from __future__ import annotations
 
 import collections
+import errno
 import os
 import selectors
 import socket
@@ -35,6 +36,8 @@ WATCHED_SECONDS = 0.1
 MOST_READERS = 256
 LAST_SECONDS = 1.0
 """Time that readers have at the end to take what is on its way."""
+FULL_SECONDS = 0.1
+"""Time between two looks at the door while this process has no descriptor left for another reader."""
 HERE = 0
 """Seat of the screen in this process."""
 
@@ -166,8 +169,10 @@ class LinkServer:
         assert self._door and self._door.socket
         try:
             line, _ = self._door.socket.accept()
-        except OSError:  # gone again, or no descriptor is left
-            return
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                time.sleep(FULL_SECONDS)  # whoever knocks stays at the door, and would be found there at once again
+            return  # or gone again
         line.setblocking(False)
         self._seats += 1
         reader = Reader(self._seats, line)

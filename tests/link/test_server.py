@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from acted_run import Seat, Stage, essence, stage, wait_until
@@ -232,6 +234,25 @@ def test_a_script_acts_beside_the_pilot_and_the_screens_say_so(scene: Stage) -> 
     seat.wait(lambda state: any("Pause asked for by a script" in line.text for line in state.log))
     assert seat.link.has_controls
     script.close()
+
+
+def test_without_a_descriptor_left_the_door_is_not_asked_again_and_again(scene: Stage) -> None:
+    looks: list[float] = []
+
+    class Full(socket.socket):
+        __slots__ = ()
+
+        def accept(self) -> Any:
+            looks.append(time.monotonic())
+            if len(looks) < 4:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return super().accept()
+
+    door = scene.local._server._door
+    assert door is not None and door.socket is not None
+    door.socket.__class__ = Full
+    Client(SocketLine(knocked(scene.folder))).close()
+    assert len(looks) == 4 and looks[3] - looks[0] >= 3 * server.FULL_SECONDS
 
 
 def test_nobody_is_found_where_nobody_trains(tmp_path: Path) -> None:
