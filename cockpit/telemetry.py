@@ -80,20 +80,21 @@ class Telemetry:
         return list(range(psutil.cpu_count() or 1))
 
     def _sample_gpu(self) -> dict[str, Any]:
+        """Each meter for itself: a card may refuse one (NVMLError), an older pynvml not know it (AttributeError)."""
         if self._nvml is None:
             return {}
         nvml, gpu = self._nvml, self._gpu
         found: dict[str, Any] = {}
-        with contextlib.suppress(nvml.NVMLError):
+        with contextlib.suppress(Exception):
             found["gpu_utilization"] = float(nvml.nvmlDeviceGetUtilizationRates(gpu).gpu)
-        with contextlib.suppress(nvml.NVMLError):
+        with contextlib.suppress(Exception):
             memory = nvml.nvmlDeviceGetMemoryInfo(gpu)
             found |= {"gpu_memory_used": int(memory.used), "gpu_memory_total": int(memory.total)}
-        with contextlib.suppress(nvml.NVMLError):
+        with contextlib.suppress(Exception):
             found["gpu_watts"] = nvml.nvmlDeviceGetPowerUsage(gpu) / 1e3  # NVML gives milliwatts
-        with contextlib.suppress(nvml.NVMLError):
+        with contextlib.suppress(Exception):
             found["gpu_celsius"] = float(nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU))
-        with contextlib.suppress(nvml.NVMLError):
+        with contextlib.suppress(Exception):
             self._throttles.append(throttle_of(nvml, nvml.nvmlDeviceGetCurrentClocksEventReasons(gpu)))
             if len(self._throttles) >= ENOUGH:
                 word, times = collections.Counter(self._throttles).most_common(1)[0]

@@ -14,6 +14,7 @@ import msgspec
 from cockpit.budget import FrameBudget
 from cockpit.eventlog import EventLog
 from cockpit.link.server import HERE, LinkServer
+from cockpit.link.upkeep import Upkeep
 from cockpit.mirror import Mirror
 from cockpit.runs import Run
 from cockpit.state import RunState
@@ -94,7 +95,7 @@ class LocalLink:
         self._changes: collections.deque[ConfigChanged] = collections.deque()
         self._at_work = threading.Lock()  # of the doctor
         self._leaving = threading.Event()
-        self._telemetry = Telemetry()
+        self._telemetry, self._upkeep = Telemetry(), Upkeep(self.tell)
         self._log_error: str | None = None
         self._console = ConsoleTail(run.console_path)  # from here on: what is printed at the start counts too
 
@@ -190,7 +191,7 @@ class LocalLink:
     def conclude(self, state: RunState) -> None:
         """Has the doctor look at a run that has ended, before its last events are drained."""
         if state.is_final:
-            self._examine(state)
+            self._upkeep.attempt("the doctor's round", lambda: self._examine(state))
 
     def _train(self) -> None:
         ledger = TimeLedger("startup")
@@ -239,17 +240,23 @@ class LocalLink:
         ended = False
         while not ended:
             ended = self._ended.wait(METER_SECONDS)
-            for line in self._console.read():
-                self._emit(line)
-            screen = self.screen
-            self._emit(self._telemetry.sample(screen.total if screen else None))
-            self._watch_log()
+            self._upkeep.attempt("reading console.log", self._pass_on_console)
+            self._upkeep.attempt("reading the machine's meters", self._read_machine)
+            self._upkeep.attempt("looking after the log", self._watch_log)
+
+    def _pass_on_console(self) -> None:
+        for line in self._console.read():
+            self._emit(line)
+
+    def _read_machine(self) -> None:
+        screen = self.screen
+        self._emit(self._telemetry.sample(screen.total if screen else None))
 
     def _make_rounds(self) -> None:
         """Lets the doctor look at the run, beside it and beside the screen."""
         while not self._leaving.wait(DOCTOR_SECONDS):
-            if self.known:
-                self._examine(self.known())
+            if known := self.known:
+                self._upkeep.attempt("the doctor's round", lambda known=known: self._examine(known()))
 
     def _examine(self, state: RunState) -> None:
         if state.started is None or state.started is not self._begun:

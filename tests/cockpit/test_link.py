@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from played_runs import run_started
 
+from cockpit.link import local
 from cockpit.link.local import LocalLink
 from cockpit.runs import Run
 from cockpit.state import RunState, reduce_all
@@ -43,6 +44,25 @@ def test_a_log_that_cannot_be_written_is_said_once_and_so_is_its_recovery(
     assert [level for level, _ in said] == ["error", "info"]
     assert "no space left" in said[0][1]
     link.close()
+
+
+def test_a_meter_that_fails_is_told_once_and_takes_nothing_else_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Run.create(tmp_path, "broken", "sums")
+    link = LocalLink(folder, Profile())
+    monkeypatch.setattr(local, "METER_SECONDS", 0.01)
+    monkeypatch.setattr(link._telemetry, "sample", lambda screen: 1 / 0)
+    turns: list[int] = []
+    monkeypatch.setattr(link, "_watch_log", lambda: turns.append(1) or (len(turns) == 3 and link._ended.set()))
+    monkeypatch.setattr(link, "_thread", threading.Thread())
+    link.start()
+    link._meters.join()
+    link.close()
+    said = [event for event in link.drain() if isinstance(event, ev.LogLine) and event.source != "console"]
+    assert len(turns) >= 3
+    assert [event.level for event in said] == ["warning"]
+    assert "meters failed (ZeroDivisionError" in said[0].text
 
 
 def test_the_doctor_looks_once_more_when_a_run_has_ended_and_only_at_this_sitting(tmp_path: Path) -> None:

@@ -97,3 +97,14 @@ def test_others_load_is_all_load_without_this_processs_own(monkeypatch: pytest.M
     monkeypatch.setattr(meters._process, "cpu_percent", lambda: 150.0)
     assert read(meters, ENOUGH - 1).others_cpu_percent is None
     assert read(meters, 1).others_cpu_percent == pytest.approx(37.5)
+
+
+def test_what_an_older_library_does_not_know_leaves_the_other_meters(card: tuple[Telemetry, FakeNvml]) -> None:
+    meters, nvml = card
+    nvml.nvmlDeviceGetPowerUsage = lambda gpu: 250_000
+
+    def unknown(gpu: Any) -> int:
+        raise AttributeError("nvmlDeviceGetCurrentClocksEventReasons")
+
+    nvml.nvmlDeviceGetCurrentClocksEventReasons = unknown
+    assert meters.sample().gpu_watts == 250.0
