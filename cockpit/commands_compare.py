@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from cockpit.runs import DEFAULT_RUNS_DIR
+from cockpit.sanitize import clean
 from gpt.errors import RunError
 
 
@@ -41,6 +42,6 @@ def compare(
     settings = profiles.load(profiles.find(profile)).profile if profile is not None else None
     found = side_by_side([read(each, runs_dir, settings) for each in dict.fromkeys(names)])
     width = get_terminal_size().columns if sys.stdout.isatty() else None
-    text = dumps(report.as_json(found, at), indent=1) if json else report.as_text(found, at, width)
+    text = dumps(report.as_json(found, at), indent=1) if json else clean(report.as_text(found, at, width))
     sys.stdout.write(f"{text}\n")
     return 0

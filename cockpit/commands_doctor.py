@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from cockpit.runs import DEFAULT_RUNS_DIR, Run, check_name, list_runs
-from cockpit.sanitize import shown
+from cockpit.sanitize import clean, shown
 from gpt.errors import ProfileError, RunError
 from gpt.strict import nearest
 
@@ -48,7 +48,7 @@ def doctor(
 
     found = examine(evidence)
     if json:
-        sys.stdout.write(f"{dumps(report.as_json(found), indent=1, ensure_ascii=False)}\n")
+        sys.stdout.write(f"{clean(dumps(report.as_json(found), indent=1, ensure_ascii=False))}\n")
         return 0
     width = get_terminal_size().columns if sys.stdout.isatty() else report.WIDTH
     silenced = evidence.profile.doctor.silence if evidence.profile else ()

@@ -14,7 +14,7 @@ from cockpit import format as fmt
 from cockpit.commands_sample import Best, DeviceName, DtypeName, RunsDir, Step
 from cockpit.locate import Place, locate
 from cockpit.runs import DEFAULT_RUNS_DIR
-from cockpit.sanitize import clean_line, shown
+from cockpit.sanitize import clean, clean_line, shown
 from gpt.errors import DataError
 from gpt.runtime import prepare_process
 
@@ -176,7 +176,7 @@ def _aligned(rows: Sequence[Sequence[str]], words: int = 3) -> list[str]:
 
 
 def _print(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{clean(text)}\n")
 
 
 def _note(text: str) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from cockpit.runs import DEFAULT_RUNS_DIR
-from cockpit.sanitize import clean_line
+from cockpit.sanitize import clean, clean_line
 from gpt.config import Profile
 from gpt.errors import ProfileError
 
@@ -54,10 +54,10 @@ def explain(
     assert evidence is not None
     found = numbers.explain_all(evidence)
     if json:
-        sys.stdout.write(f"{dumps(report.as_json(found), indent=1, ensure_ascii=False)}\n")
+        sys.stdout.write(f"{clean(dumps(report.as_json(found), indent=1, ensure_ascii=False))}\n")
         return 0
     width = min(120, get_terminal_size().columns) if sys.stdout.isatty() else None
-    sys.stdout.write(f"{report.as_text(found, title, width)}\n")
+    sys.stdout.write(f"{clean(report.as_text(found, title, width))}\n")
     return 0
 
 

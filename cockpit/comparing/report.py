@@ -168,8 +168,8 @@ def sittings(entry: Entry) -> str:
         speed = f", {each.tokens_per_s:,.0f} tokens/s" if each.tokens_per_s else ""
         compiled = ", compiled" if each.compiled else ""
         lines.append(
-            f"  steps {each.first_step + 1:,} to {each.last_step:,} on {clean_line(each.device)}, {each.dtype}"
-            f"{compiled}{speed}{clean_line(how)}"
+            f"  steps {each.first_step + 1:,} to {each.last_step:,} on "
+            f"{clean_line(each.device)}, {clean_line(each.dtype)}{compiled}{speed}{clean_line(how)}"
         )
     return "\n".join(lines)
 

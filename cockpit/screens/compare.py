@@ -291,9 +291,9 @@ def _table(table: list[list[str]], word: str, entries: int, width: int) -> list[
         head = [cell if " − " not in cell else f"{cell.split(' − ')[0]} − 1" for cell in head]
         rows = [[each[0], each[1].removesuffix(f" {each[0]}").removesuffix(" of training"), *each[2:]] for each in rows]
         lines = report.aligned([head, *rows]).split("\n")
-    return [[(f" {line}", ink.DIM if not number else ink.BRIGHT if line.startswith(word) else ink.TEXT)]
+    return [[(f" {clean_line(line)}", ink.DIM if not number else ink.BRIGHT if line.startswith(word) else ink.TEXT)]
             for number, line in enumerate(lines)]  # fmt: skip
 
 
 def _text(text: str, style: Style, width: int) -> list[list[Piece]]:
-    return [[(f" {line}", style)] for line in fmt.wrapped(text, max(20, width - 2))]
+    return [[(f" {line}", style)] for line in fmt.wrapped(clean_line(text), max(20, width - 2))]

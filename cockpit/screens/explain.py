@@ -18,6 +18,7 @@ from textual.widgets import Static
 from cockpit.doctor.evidence import Evidence, Host
 from cockpit.explaining.explanation import Explanation
 from cockpit.explaining.numbers import NUMBERS, explain
+from cockpit.sanitize import clean, clean_line
 from cockpit.screens.modal import Box, LeftOnce, hints, text
 from cockpit.state import RunState
 from cockpit.widgets import ink
@@ -158,7 +159,7 @@ class ExplanationBox(Box[None]):
 
 
 def _title(told: Explanation) -> str:
-    return f"{told.name}  {told.value}"
+    return clean_line(f"{told.name}  {told.value}")
 
 
 def _table(told: Explanation) -> Table:
@@ -170,5 +171,5 @@ def _table(told: Explanation) -> Table:
         style = ink.TEXT if heading in ("computed", "this value") else ink.DIM
         if table.row_count:
             table.add_row("", "")
-        table.add_row(text((heading, ink.BRIGHT)), text((said, style)))
+        table.add_row(text((heading, ink.BRIGHT)), text((clean(said), style)))
     return table
