@@ -12,7 +12,18 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: what is forked from here must have no threads
 
-MODULES = ("crash_states", "slim", "kills", "refusals", "small_disk", "fuzzing", "escapes", "access", "mutants")
+MODULES = (
+    "crash_states",
+    "slim",
+    "kills",
+    "refusals",
+    "small_disk",
+    "fuzzing",
+    "escapes",
+    "access",
+    "faults",
+    "mutants",
+)
 """Those that register gates, in the order in which they run."""
 
 LONG = 20.0

@@ -120,7 +120,8 @@ def terminal(effort: Effort) -> Outcome:
             try:
                 for view, raw in seen(folder):
                     count += 1
-                    findings += [f"{view}: {each}" for each in foreign(raw)]
+                    if found := foreign(raw):
+                        findings.append(f"{view}: {' '.join(found)[:150]}")
             except AssertionError as error:  # it has ended, or does not show what it should
                 findings.append(" ".join(str(error).split())[:300])
         findings += _in_report(folder / "runs" / HOSTILE_RUN)
@@ -190,11 +191,11 @@ def _on_screen(folder: Path) -> Iterator[tuple[str, bytes]]:
     env = patched(folder, {"gpt.trainer": SPEAK})
     with Cockpit("evil.toml", "--run", "[red]r", cwd=folder, env=env, columns=140, rows=45) as cockpit:
         cockpit.wait_for("RUNNING")
-        yield "the first screen", bytes(cockpit.raw)
+        seen = _whole(cockpit.raw)
+        yield "the first screen", bytes(cockpit.raw[:seen])
         for action in ACTIONS:
             if not action.keys or action.id in ("quit", "cooldown", "theme"):
                 continue
-            seen = len(cockpit.raw)
             key = _typed(action.keys.split(",")[0])
             if key is None:
                 continue
@@ -205,7 +206,8 @@ def _on_screen(folder: Path) -> Iterator[tuple[str, bytes]]:
                 _settle(cockpit)
             cockpit.press("\x1b")
             _settle(cockpit)
-            yield action.id, bytes(cockpit.raw[seen:])
+            begun, seen = seen, _whole(cockpit.raw)
+            yield action.id, bytes(cockpit.raw[begun:seen])
             if cockpit.process.poll() is not None:
                 raise AssertionError(f"the program ended after {action.id}: {cockpit.text}")
     with Cockpit("replay", HOSTILE_RUN, cwd=folder, columns=140, rows=45) as cockpit:
@@ -216,6 +218,13 @@ def _on_screen(folder: Path) -> Iterator[tuple[str, bytes]]:
             cockpit.press("\x1b")
             _settle(cockpit)
         yield "replay", bytes(cockpit.raw)
+
+
+def _whole(raw: bytearray) -> int:
+    """Bytes up to which no sequence or character is cut in two."""
+    tail = bytes(raw[-40:])
+    escape = tail.rfind(b"\x1b")
+    return len(raw) - (len(tail) - escape) if escape >= 0 else len(raw)
 
 
 def _settle(cockpit: object) -> None:

@@ -9,16 +9,18 @@ import pytest
 
 from cockpit import keymap, nanogpt_log
 from cockpit import profile as profiles
+from cockpit.cli import main
 from cockpit.driver import Keys
 from cockpit.link import wire
 from cockpit.link.place import knock
 from cockpit.pilotage import from_toml
 from cockpit.runs import Run, list_runs
+from gpt import events as ev
 from gpt.dataset_file import read_dataset_file
 from gpt.errors import DataError, ProfileError, RunError, UserError
 from gpt.interop.huggingface import read_config
 from gpt.preparing import STATE_FILE, read_state
-from tests.chaos import fuzzing
+from tests.chaos import escapes, fuzzing, hostile
 from tests.chaos.gate import Effort
 
 DEEP = b'{"format":1,"tokenizer":' + b'{"a":' * 100_000
@@ -112,3 +114,21 @@ def test_a_run_that_is_a_link_is_neither_opened_nor_listed(tmp_path: Path) -> No
     with pytest.raises(RunError, match="is a link"):
         Run.open(tmp_path / "runs", "link")
     assert list_runs(tmp_path / "runs") == []
+
+
+@pytest.mark.parametrize("words", [["explain", "evil"], ["compare", "evil", "other"], ["doctor", "evil"]])
+def test_what_a_command_prints_of_a_run_steers_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    for name in ("evil", "other"):
+        run = Run(tmp_path / name)
+        run.checkpoints_path.mkdir(parents=True)
+        run.write_facts({"run": name})
+        run.write_profile(f'name = "{name}"\n')
+        words_of_it = hostile.EVIL.encode("utf-8", "replace").decode()
+        run.events_path.write_bytes(b"".join(map(ev.encode, hostile.every_event(words_of_it))))
+    with pytest.raises(SystemExit):
+        main([*words, "--runs-dir", str(tmp_path)])
+    printed = capsys.readouterr()
+    assert len(printed.out) > 100
+    assert escapes.foreign(printed.out.encode()) == escapes.foreign(printed.err.encode()) == []

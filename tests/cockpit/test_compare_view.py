@@ -76,7 +76,7 @@ def app_in(runs_dir: Path) -> Any:
 
 async def test_runs_and_references_are_there_to_choose_from_this_run_chosen(runs_dir: Path) -> None:
     shown = await shown_by(app_in(runs_dir))
-    assert "1 amber-heron this run" in shown and "small-crow" in shown and "gpt2-124m GPT-2 124M as published" in shown
+    assert "1 amber-heron this run" in shown and "small-crow" in shown and "gpt2-124m on OpenWebText" in shown
 
 
 async def test_enter_compares_this_run_with_the_one_under_the_bar(runs_dir: Path) -> None:
