@@ -206,6 +206,16 @@ def runs(
 
 
 @app.command
+def reset() -> int:
+    """Puts a terminal back that a killed gpt-cockpit (kill -9) has left without an echo, or full of its screen."""
+    from cockpit import terminal
+
+    if not terminal.mend():
+        raise UserError("there is no terminal here to put back; type it in the one that was left")
+    return 0
+
+
+@app.command
 def keys() -> int:
     """Lists every action, its key, and the name by which keys.toml gives it another."""
     from cockpit import keymap

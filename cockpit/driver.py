@@ -98,6 +98,12 @@ class TerminalDriver(LinuxDriver):
             self.write("\x1b[?1002h\x1b[?1006h")  # clicks and drags, in SGR coordinates
             self.flush()
 
+    def _disable_mouse_support(self) -> None:
+        super()._disable_mouse_support()
+        if self._mouse:
+            self.write("\x1b[?1002l")  # not every terminal takes the others' end for this one's
+            self.flush()
+
     def _enable_mouse_pixels(self) -> None:
         """Cells are exact enough."""
 

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 RESET = (
     "\x1b[?1049l"  # leave the alternate screen
-    "\x1b[?25h"  # show the cursor
+    "\x1b[?25h\x1b[?7h"  # show the cursor, wrap long lines
     "\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1015l\x1b[?1016l"  # no mouse reports
     "\x1b[?1004l\x1b[?2004l\x1b[?2026l\x1b[?2048l"  # no focus, paste, synchronised output or in-band resize reports
     "\x1b[<u"  # kitty keyboard protocol off
@@ -33,6 +33,26 @@ def is_interactive() -> bool:
         return os.isatty(0) and os.isatty(1)
     except OSError:
         return False
+
+
+def mend() -> bool:
+    """Puts a terminal back into use that a killed program has left: raw, in the alternate screen, its mouse reported.
+
+    False where descriptor 0 or 1 is none.
+    """
+    if not is_interactive():
+        return False
+    modes = termios.tcgetattr(0)
+    modes[0] |= termios.ICRNL | termios.IXON
+    modes[0] &= ~(termios.INLCR | termios.IGNCR | termios.IXOFF | termios.ISTRIP)
+    modes[1] |= termios.OPOST | termios.ONLCR
+    modes[3] |= termios.ISIG | termios.ICANON | termios.IEXTEN | termios.ECHO | termios.ECHOE | termios.ECHOK
+    modes[3] &= ~(termios.NOFLSH | termios.TOSTOP)
+    modes[6][termios.VMIN], modes[6][termios.VTIME] = 1, 0
+    _flush()
+    os.write(1, RESET.encode())
+    termios.tcsetattr(0, termios.TCSAFLUSH, modes)  # what is still there was typed for the killed one
+    return True
 
 
 class Outside(io.TextIOWrapper):

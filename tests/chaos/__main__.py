@@ -13,17 +13,9 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: what is forked from here must have no threads
 
 MODULES = (
-    "crash_states",
-    "slim",
-    "kills",
-    "refusals",
-    "small_disk",
-    "fuzzing",
-    "escapes",
-    "access",
-    "faults",
+    "crash_states", "slim", "kills", "refusals", "small_disk", "signalled", "faults", "fuzzing", "escapes", "access",
     "mutants",
-)
+)  # fmt: skip
 """Those that register gates, in the order in which they run."""
 
 LONG = 20.0

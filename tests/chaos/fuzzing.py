@@ -85,7 +85,7 @@ def mutated(sound: bytes, others: list[bytes], chance: random.Random) -> bytes:
 def fuzzing(effort: Effort) -> Outcome:
     """Each target its share of the inputs, in pieces that processes share."""
     jobs: list[tuple[int, int, int]] = []
-    total = effort.count(60_000, least=len(TARGETS))
+    total = effort.count(50_000, least=len(TARGETS))
     for index, target in enumerate(TARGETS):
         left = max(1, round(total * target.share))
         while left:
@@ -487,30 +487,30 @@ def _read_nanogpt_log(path: Path) -> None:
 TARGETS = (
     Target(
         "safetensors",
-        0.08,
+        0.06,
         _tensor_files,
         _of_file("model.safetensors", _only("gpt.errors.CheckpointError"), _load_tensors),
     ),
-    Target("state.json", 0.10, _states, _of_file("state.json", _only("gpt.errors.CheckpointError"), _verify)),
+    Target("state.json", 0.12, _states, _of_file("state.json", _only("gpt.errors.CheckpointError"), _verify)),
     Target("shards", 0.08, _shards, _of_file("train.bin", _nothing, _open_both)),
-    Target("dataset.json", 0.08, _datasets, _of_file("dataset.json", _only("gpt.errors.DataError"), _read_dataset)),
-    Target("meta.pkl", 0.10, _metas, _of_file("meta.pkl", _only("gpt.errors.DataError"), _read_meta)),
+    Target("dataset.json", 0.12, _datasets, _of_file("dataset.json", _only("gpt.errors.DataError"), _read_dataset)),
+    Target("meta.pkl", 0.14, _metas, _of_file("meta.pkl", _only("gpt.errors.DataError"), _read_meta)),
     Target(
         "ckpt.pt",
-        0.04,
+        0.02,
         _nanogpt_checkpoints,
         _of_file("ckpt.pt", _only("gpt.errors.CheckpointError"), _import_checkpoint),
     ),
-    Target("profiles", 0.04, _profiles, _of_file("p.toml", _only("gpt.errors.ProfileError"), _load_profile)),
+    Target("profiles", 0.03, _profiles, _of_file("p.toml", _only("gpt.errors.ProfileError"), _load_profile)),
     Target("--set", 0.05, lambda: [b"optim.lr=3", b"train.max_steps=10\noptim.name=adamw"], _overrides),
-    Target("keys.toml", 0.05, _keymaps, _of_file("keys.toml", _only("cockpit.keymap.KeymapError"), _load_keymap)),
-    Target("socket frames", 0.13, _frames, _frame),
-    Target("control.path", 0.03, _pointers, _of_file("control.path", _only("cockpit.link.wire.LinkError"), _knock)),
-    Target("keys", 0.07, _keys, _type),
-    Target("events.jsonl", 0.05, _logs, _of_file("events.jsonl", _nothing, _read_log)),
-    Target("run.json, lock", 0.05, _facts, _of_file("run.json", _nothing, _read_facts)),
+    Target("keys.toml", 0.06, _keymaps, _of_file("keys.toml", _only("cockpit.keymap.KeymapError"), _load_keymap)),
+    Target("socket frames", 0.16, _frames, _frame),
+    Target("control.path", 0.04, _pointers, _of_file("control.path", _only("cockpit.link.wire.LinkError"), _knock)),
+    Target("keys", 0.03, _keys, _type),
+    Target("events.jsonl", 0.04, _logs, _of_file("events.jsonl", _nothing, _read_log)),
+    Target("run.json, lock", 0.03, _facts, _of_file("run.json", _nothing, _read_facts)),
     Target(
-        "nanoGPT's logs", 0.05, _nanogpt_logs, _of_file("log.txt", _only("gpt.errors.DataError"), _read_nanogpt_log)
+        "nanoGPT's logs", 0.02, _nanogpt_logs, _of_file("log.txt", _only("gpt.errors.DataError"), _read_nanogpt_log)
     ),
 )
 """All readers of what somebody else may have written."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from harness import ROOT, Cockpit, patched
 
 from gpt import events as ev
+from tests.chaos.signalled import modes_left
 
 Start = Callable[..., Cockpit]
 
@@ -30,8 +33,24 @@ def test_an_interrupt_finishes_the_step_saves_and_exits(
     assert max(e.step for e in cockpit.events() if isinstance(e, ev.StepDone)) == finished.step
     assert cockpit.modes_restored()
     if not headless:
-        assert cockpit.raw.rindex(b"\x1b[?1049l") > cockpit.raw.rindex(b"\x1b[?1049h")
-        assert cockpit.raw.rindex(b"\x1b[?25h") > cockpit.raw.rindex(b"\x1b[?25l")
+        for mode in (b"1049", b"1002", b"1006", b"1004", b"2004"):
+            assert cockpit.raw.rindex(b"\x1b[?%bl" % mode) > cockpit.raw.rindex(b"\x1b[?%bh" % mode)
+        for mode in (b"25", b"7"):
+            assert cockpit.raw.rindex(b"\x1b[?%bh" % mode) > cockpit.raw.rindex(b"\x1b[?%bl" % mode)
+
+
+def test_a_terminal_that_a_killed_program_has_left_is_put_back_by_reset(start: Start) -> None:
+    cockpit = start()
+    cockpit.wait_for("RUNNING")
+    cockpit.process.kill()
+    cockpit.wait_exit()
+    assert not cockpit.modes_restored() and modes_left(bytes(cockpit.raw))
+    command = [sys.executable, "-m", "cockpit", "reset"]
+    terminal = {"stdin": cockpit._slave, "stdout": cockpit._slave, "stderr": cockpit._slave}
+    subprocess.run(command, cwd=ROOT, check=True, **terminal)
+    cockpit.wait_until(lambda: not modes_left(bytes(cockpit.raw)), "nothing is left on")
+    assert cockpit.modes_restored()
+    assert subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL).returncode == 2
 
 
 def test_an_interrupt_breaks_a_running_evaluation_off(start: Start, desk: Path) -> None:
