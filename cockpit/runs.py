@@ -208,7 +208,7 @@ class Run:
         """The run and step that it was forked from; None for a run of its own."""
         try:
             return msgspec.convert(self.read_facts().get("forked_from"), Origin | None)
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, UnicodeEncodeError):  # its words about a lone surrogate hold that
             return None
 
     def resume_arguments(self) -> list[str]:
