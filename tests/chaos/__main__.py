@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: what is forked fr
 
 MODULES = (
     "crash_states", "slim", "kills", "refusals", "small_disk", "signalled", "faults", "fuzzing", "escapes", "access",
-    "mutants",
+    "soak", "mutants",
 )  # fmt: skip
 """Those that register gates, in the order in which they run."""
 

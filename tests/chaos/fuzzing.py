@@ -85,7 +85,7 @@ def mutated(sound: bytes, others: list[bytes], chance: random.Random) -> bytes:
 def fuzzing(effort: Effort) -> Outcome:
     """Each target its share of the inputs, in pieces that processes share."""
     jobs: list[tuple[int, int, int]] = []
-    total = effort.count(50_000, least=len(TARGETS))
+    total = effort.count(100_000, least=len(TARGETS))
     for index, target in enumerate(TARGETS):
         left = max(1, round(total * target.share))
         while left:

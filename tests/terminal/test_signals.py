@@ -70,7 +70,7 @@ def test_an_interrupt_breaks_a_running_evaluation_off(start: Start, desk: Path) 
     )  # fmt: skip
     cockpit.wait_event(ev.StateChanged, state="evaluating")
     cockpit.process.send_signal(signal.SIGTERM)
-    assert cockpit.wait_exit() == 143
+    assert cockpit.wait_exit() == 143, cockpit.text
     assert not [e for e in cockpit.events() if isinstance(e, ev.EvalDone)]
     assert cockpit.wait_event(ev.Finished).reason == "stopped"
 
