@@ -43,6 +43,7 @@ app = App(
     "       gpt-cockpit send RUN COMMAND [KEY=VALUE …]\n"
     "       gpt-cockpit replay RUN [--speed N] [--end]\n"
     "       gpt-cockpit keys\n"
+    "       gpt-cockpit reset\n"
     "       gpt-cockpit bench PROFILE [--baseline] [--screen] [--json]\n"
     "       gpt-cockpit import CKPT.PT [--data FOLDER] [--run NAME]\n"
     "       gpt-cockpit plan PROFILE [--device CARD …] [--days N] [--json]\n"

@@ -10,6 +10,7 @@ import importlib
 import random
 import resource
 import shutil
+import signal
 import tempfile
 import time
 import traceback
@@ -104,6 +105,7 @@ def _fuzz(job: tuple[int, int, int]) -> list[str]:
     chance = random.Random(seed)
     seeds = target.seeds()
     findings: dict[str, str] = {}
+    signal.signal(signal.SIGVTALRM, _give_up)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with _folder() as folder:
         feed = target.ready(folder)
@@ -111,7 +113,9 @@ def _fuzz(job: tuple[int, int, int]) -> list[str]:
             data = mutated(chance.choice(seeds), seeds, chance) if number >= 0 else seeds[number]
             start = time.thread_time()
             try:
+                signal.setitimer(signal.ITIMER_VIRTUAL, 10 * MOST_SECONDS)
                 feed(data)
+                signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             except Exception as error:  # the finding
                 where = traceback.extract_tb(error.__traceback__)[-1]
                 what = f"{target.name}: {type(error).__name__} in {Path(where.filename).name}:{where.lineno}"
@@ -125,6 +129,11 @@ def _fuzz(job: tuple[int, int, int]) -> list[str]:
     if grown > MOST_GROWTH:
         findings["grown"] = f"{target.name}: {grown / 2**20:,.0f} MiB more after {count:,} inputs (seed {seed})"
     return list(findings.values())
+
+
+def _give_up(number: int, frame: object) -> None:
+    """An input has taken ten times what it may: it might go on for ever."""
+    raise TimeoutError("it did not end")
 
 
 @contextmanager
