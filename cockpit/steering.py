@@ -46,7 +46,8 @@ def understood(run: Run, word: str, arguments: Sequence[str]) -> Command:
     kind = _KINDS.get(_SHORT.get(name, name))
     if kind is None:
         near = nearest(name, list(_KINDS))
-        raise ProfileError(f"no command is called {shown(word)}{f'; did you mean {near}?' if near else ''}")
+        others = f"did you mean {near}?" if near else f"there are {', '.join(sorted({*_SHORT, *_KINDS, *_TIMED}))}"
+        raise ProfileError(f"no command is called {shown(word)}; {others}")
     values: dict[str, Any] = {}
     for argument in arguments:
         key, equals, value = argument.partition("=")

@@ -28,7 +28,7 @@ CHOICES: Choices = (
 )
 
 ATTACHED: Choices = (
-    ("l", "detach", "leave it running", "the run goes on as it is; gpt-cockpit attach comes back to it"),
+    ("d", "detach", "leave it running", "the run goes on as it is; gpt-cockpit attach comes back to it"),
     ("s", "stop", "save and stop the run", "finish the step and write a checkpoint; --resume goes on from it"),
     ("x", "discard", "stop the run without saving", "what came after the last checkpoint is lost"),
     ("c", None, "cancel", "back to the screen"),

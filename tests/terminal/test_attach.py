@@ -24,7 +24,7 @@ def test_attach_shows_a_headless_run_steers_it_and_leaves_it_alone(start: Start)
     screen.wait_for("RUNNING")
     screen.press("q")
     screen.wait_for("leave it running")
-    screen.press("l")
+    screen.press("d")
     assert screen.wait_exit() == 0
     assert screen.modes_restored() and "gpt-cockpit attach apart comes back" in screen.text
     left_at = max(event.step for event in run.events() if isinstance(event, ev.StepDone))

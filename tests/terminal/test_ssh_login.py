@@ -103,7 +103,7 @@ def test_a_run_is_attached_to_over_ssh_steered_and_goes_on_when_the_line_breaks(
     again.wait_for("RUNNING", "you have the controls")
     again.press("q")
     again.wait_for("leave it running")
-    again.press("l")
+    again.press("d")
     assert again.wait_exit() == 0 and f"gpt-cockpit attach {login.host}" in again.text
     assert run.process.poll() is None
 
