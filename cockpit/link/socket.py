@@ -21,6 +21,8 @@ from gpt.commands import Command
 from gpt.config import Profile
 from gpt.events import Event, Failed, LogLine, PilotChanged, StateChanged, StepDone
 
+DYING_SECONDS = 2.0
+"""Time after which a process that holds the run's lock and says nothing is taken to live."""
 RETURN_SECONDS = 0.2
 """Time between two looks whether ranks that are started anew are there."""
 
@@ -228,7 +230,13 @@ class SocketLink:
 
     @property
     def _process_lives(self) -> bool:
-        return self._folder.in_use
+        """Whether it goes on without us: a process that is just dying may hold its lock for a moment longer."""
+        until = time.monotonic() + DYING_SECONDS
+        while self._folder.in_use:
+            if time.monotonic() >= until:
+                return True
+            time.sleep(0.05)
+        return False
 
     def _way_back(self) -> str:
         return f"gpt-cockpit attach {self.run}"

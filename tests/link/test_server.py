@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 import stat
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,8 +87,7 @@ def test_what_a_dead_process_left_is_replaced_and_a_link_in_its_place_is_refused
 def test_a_run_whose_path_is_too_long_listens_elsewhere_and_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    private = tmp_path / "x"
-    private.mkdir(mode=0o700)
+    private = Path(tempfile.mkdtemp())  # short, unlike pytest's
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(private))
     deep = tmp_path / ("deep" * 30)
     with stage(deep, monkeypatch) as scene:
@@ -96,6 +97,7 @@ def test_a_run_whose_path_is_too_long_listens_elsewhere_and_is_found(
         seat.wait(lambda state: state.step == 1)
         assert len(list((private / "gpt-cockpit").iterdir())) == 1
     assert list((private / "gpt-cockpit").iterdir()) == [] and not (scene.folder.path / "control.path").exists()
+    shutil.rmtree(private)
 
 
 def test_a_runtime_folder_that_others_can_write_to_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

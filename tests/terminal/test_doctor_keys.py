@@ -32,7 +32,7 @@ def test_d_shows_what_was_found_z_silences_it_and_enter_writes_a_profile(start: 
     cockpit.press("shrunk for a test\r")
     cockpit.wait_event(ev.ConfigChanged, key="doctor.silence", new='["model_size: shrunk for a test"]')
     cockpit.wait_event(ev.DiagnosisEnded, rule="model_size")
-    cockpit.wait_for("silenced  model_size")
+    cockpit.wait_for("silenced   model_size")
     cockpit.press("\x1b")
     cockpit.wait_for("d why, and what to do", gone=True)
 

@@ -115,7 +115,7 @@ def test_p_plans_the_run_and_the_equals_sign_compares_it_with_a_published_loss(c
     cockpit.press("q")
     cockpit.wait_for("ms/iter")
     cockpit.press("=")
-    cockpit.wait_for("this run", "shakespeare-char-cpu", "GPT-2 124M as published")
+    cockpit.wait_for("this run", "shakespeare-char-cpu", "gpt2-124m")
     cockpit.press("\r")  # with the reference under the bar
     cockpit.wait_for("Not ranked", "256 symbols against gpt2 tokens", "1,799 times as many")
     seen = cockpit.wait_event(ev.StepDone)
