@@ -117,11 +117,12 @@ def _fuzz(job: tuple[int, int, int]) -> list[str]:
             try:
                 signal.setitimer(signal.ITIMER_VIRTUAL, 10 * MOST_SECONDS)
                 feed(data)
-                signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             except Exception as error:  # the finding
                 where = traceback.extract_tb(error.__traceback__)[-1]
                 what = f"{target.name}: {type(error).__name__} in {Path(where.filename).name}:{where.lineno}"
                 findings.setdefault(what, f"{what}: {str(error)[:80]!r} from {data[:60]!r}…")
+            finally:
+                signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             seconds = time.thread_time() - start
             if seconds > MOST_SECONDS and number >= 0 and target.name not in LIMITED:
                 findings.setdefault(
