@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cockpit.doctor import gathering
-from cockpit.doctor.breath import Breath
+from cockpit.doctor.breath import Breath, GivenUp
 from cockpit.doctor.dataset import Remembered
 from cockpit.doctor.diagnosis import SEVERITIES, Diagnosis, Rule
 from cockpit.doctor.evidence import DataFacts, Evidence
@@ -87,6 +87,7 @@ class Rounds:
         self._step, self._at, self._cost = 0, 0.0, 0.0
         self._broken: set[str] = set()
         self._data: DataFacts | None = None
+        self._given_up = threading.Event()
         self.reading: threading.Thread | None = None
         """Looks at the data, once, beside all else; None before the first examination."""
 
@@ -96,6 +97,12 @@ class Rounds:
             return False
         self._examine(state)
         return True
+
+    def close(self, timeout: float) -> None:
+        """Gives the look at the data up; at the end of the process a thread that computes could abort it."""
+        self._given_up.set()
+        if self.reading:
+            self.reading.join(timeout)
 
     def _is_due(self, state: RunState) -> bool:
         now = self._occasion(state)
@@ -138,7 +145,9 @@ class Rounds:
 
     def _read_data(self) -> None:
         try:
-            self._data = _DATA.look(self._profile, Breath())
+            self._data = _DATA.look(self._profile, Breath(self._given_up))
+        except GivenUp:
+            pass
         except Exception as error:  # as of a rule
             text = clean_line(f"{type(error).__name__}: {error}")[:200]
             self._emit(LogLine(level="warning", text=f"doctor: the data could not be looked at: {text}"))
