@@ -1,6 +1,6 @@
 """Whether the doctor finds what real runs have been made ill with, and lets sound ones be.
 
-    python tests/bench/diagnosing.py TEXT [TEXT…] [--only NAME…] [--keep FOLDER]    3 minutes on 2 cores
+    python tests/bench/diagnosing.py TEXT [TEXT…] [--only NAME…] [--keep FOLDER]    5 minutes on 2 cores
 
 TEXT is tiny Shakespeare, and others where they are there (WikiText-2's validation text). Each run is the program's
 own, headless, of seconds, in a process of its own; what it is found to have is what the doctor beside it has written
