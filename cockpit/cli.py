@@ -16,6 +16,7 @@ from typing import Annotated, Literal, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from cockpit import __version__, commands_data, commands_eval, commands_sample, commands_steer
+from cockpit.arguments import AsJson, Data, ForkSource, NewRunName, Overrides, ProfileName, RunName, RunsDir
 from cockpit.commands_attach import attach, link
 from cockpit.commands_compare import compare
 from cockpit.commands_doctor import doctor
@@ -84,18 +85,6 @@ app.command(commands_steer.pause)
 app.command(commands_steer.continue_, name="continue")
 app.command(commands_steer.send)
 
-RunsDir = Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)]
-
-
-Overrides = Annotated[
-    tuple[str, ...],
-    Parameter(
-        name="--set",
-        help="Another value for a key of the profile, section.key=value; may be repeated.",
-        consume_multiple=False,
-    ),
-]
-
 
 @app.default
 def train(
@@ -105,14 +94,8 @@ def train(
     /,
     *,
     overrides: Overrides = (),
-    data: Annotated[
-        tuple[str, ...],
-        Parameter(
-            help="Train on this instead: what data prepare takes, or a folder of token files; may be repeated.",
-            consume_multiple=False,
-        ),
-    ] = (),
-    run: Annotated[str | None, Parameter(help="Name of the run; without it one is made.")] = None,
+    data: Data = (),
+    run: NewRunName = None,
     runs_dir: RunsDir = Path("runs"),
     resume: Annotated[
         bool,
@@ -122,10 +105,7 @@ def train(
         ),
     ] = False,
     resume_auto: Annotated[bool, Parameter(show=False)] = False,
-    fork: Annotated[
-        str | None,
-        Parameter(help="Go on from another run's checkpoint, RUN[@STEP], in a new run; --run names it."),
-    ] = None,
+    fork: ForkSource = None,
     nproc: Annotated[int | None, Parameter(help="Train on this many ranks of this machine, a process each.")] = None,
     max_restarts: Annotated[int, Parameter(help="With --nproc: starts anew after a rank died.", show_default=True)] = 3,
     headless: Annotated[bool, Parameter(help="Print lines instead of drawing a screen.")] = False,
@@ -190,7 +170,7 @@ def train(
 def runs(
     *,
     screen: Annotated[bool, Parameter(help="On a screen: sort, filter, open, compare, resume, delete.")] = False,
-    json: Annotated[bool, Parameter(help="As JSON, for scripts.")] = False,
+    json: AsJson = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """Lists the runs: state, steps, losses, speed."""
@@ -231,7 +211,7 @@ def keys() -> int:
 
 @app.command
 def replay(
-    run: Annotated[str, Parameter(help="Name of the run.")],
+    run: RunName,
     /,
     *,
     speed: Annotated[float, Parameter(help="How many times as fast as it was, 1 to 1000.", show_default=True)] = 10,
@@ -250,7 +230,7 @@ def import_(
     /,
     *,
     data: Annotated[Path | None, Parameter(help="Folder of its train.bin and val.bin, where it is not found.")] = None,
-    run: Annotated[str | None, Parameter(help="Name of the run; without it one is made.")] = None,
+    run: NewRunName = None,
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """Makes a run of a nanoGPT checkpoint, to go on from."""
@@ -262,7 +242,7 @@ def import_(
 
 @app.command
 def bench(
-    profile: Annotated[str, Parameter(help="A profile: a TOML file, or the bare name of one that is there.")],
+    profile: ProfileName,
     /,
     *,
     overrides: Overrides = (),
@@ -274,7 +254,7 @@ def bench(
     columns: Annotated[int, Parameter(help="Width of that screen.", show_default=True)] = 120,
     rows: Annotated[int, Parameter(help="Height of that screen.", show_default=True)] = 35,
     seconds: Annotated[float, Parameter(help="Measured of each run with or without it.", show_default=True)] = 5.0,
-    json: Annotated[bool, Parameter(help="As JSON, for scripts.")] = False,
+    json: AsJson = False,
 ) -> int:
     """Times a profile's real step, and says where the time goes."""
     from cockpit import benchmark

@@ -7,12 +7,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from cockpit.arguments import RunsDir
 from cockpit.options import ScreenOptions
 from cockpit.runs import Run, list_runs
 from cockpit.sanitize import clean_line
 from gpt.errors import RunError
-
-RunsDir = Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)]
 
 
 def attach(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from json import dumps
-from pathlib import Path
 from shutil import get_terminal_size
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from cockpit.arguments import AsJson, RunsDir
 from cockpit.runs import DEFAULT_RUNS_DIR
 from cockpit.sanitize import clean
 from gpt.errors import RunError
@@ -25,8 +25,8 @@ def compare(
         Parameter(help="Losses at several places along this; without it: as far as all have come, on each."),
     ] = None,
     profile: Annotated[str | None, Parameter(help="A profile: the settings of the logs among them.")] = None,
-    runs_dir: Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)] = DEFAULT_RUNS_DIR,
-    json: Annotated[bool, Parameter(help="As JSON, for scripts.")] = False,
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    json: AsJson = False,
 ) -> int:
     """Compares runs: losses at equal steps, tokens, FLOPs and seconds, what differs, and why one is lower.
 

@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 
 from cockpit import commands_inspect
 from cockpit import format as fmt
+from cockpit.arguments import AsJson
 from cockpit.quantity import count
 from cockpit.sanitize import clean_line
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 app = App(name="data", help="Prepares text for training, and lists data sets known by name.", help_formatter="plain")
 commands_inspect.register(app)
 
-Json = Annotated[bool, Parameter(help="As JSON, for scripts.")]
 _SMALL_VALIDATION = 4096
 """Validation tokens under which a loss says little."""
 
@@ -43,7 +43,7 @@ def prepare(
         Parameter(help="Shards with llm.c's header, or nanoGPT's train.bin and val.bin.", show_default=True),
     ] = "llm.c",
     shard_tokens: Annotated[str, Parameter(help="Tokens in a full shard.", show_default=True)] = "100M",
-    json: Json = False,
+    json: AsJson = False,
 ) -> int:
     """Makes token files of text, split by document; a call that was interrupted goes on where it was."""
     from cockpit.preparation import prepare_shown
@@ -60,7 +60,7 @@ def prepare(
 
 
 @app.command(name="list")
-def list_known(*, json: Json = False) -> int:
+def list_known(*, json: AsJson = False) -> int:
     """Lists the data sets that `data prepare` knows by name."""
     from gpt.hub import KNOWN
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from cockpit.arguments import AsJson, Overrides, RunsDir
 from cockpit.runs import DEFAULT_RUNS_DIR, Run, check_name, list_runs
 from cockpit.sanitize import clean, shown
 from gpt.errors import ProfileError, RunError
@@ -27,16 +28,9 @@ def doctor(
     *,
     log: Annotated[Path | None, Parameter(help="Instead: a log that nanoGPT's train.py printed.")] = None,
     profile: Annotated[str | None, Parameter(help="Its settings, as a profile.")] = None,
-    overrides: Annotated[
-        tuple[str, ...],
-        Parameter(
-            name="--set",
-            help="Another value for a key of the profile, section.key=value; may be repeated.",
-            consume_multiple=False,
-        ),
-    ] = (),
-    runs_dir: Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)] = DEFAULT_RUNS_DIR,
-    json: Annotated[bool, Parameter(help="As JSON, for scripts.")] = False,
+    overrides: Overrides = (),
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    json: AsJson = False,
 ) -> int:
     """What is wrong with a run, with figures and what to do: before it is begun, while it goes on, or after.
 

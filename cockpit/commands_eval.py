@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from cockpit import format as fmt
-from cockpit.commands_sample import Best, DeviceName, DtypeName, RunsDir, Step
+from cockpit.arguments import AsJson, RunsDir
+from cockpit.commands_sample import Best, DeviceName, DtypeName, Step
 from cockpit.locate import Place, locate
 from cockpit.runs import DEFAULT_RUNS_DIR
 from cockpit.sanitize import clean, clean_line, shown
@@ -45,7 +46,7 @@ def evaluate(
     device: DeviceName = None,
     dtype: DtypeName = None,
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
-    json: Annotated[bool, Parameter(help="As JSON, for scripts.")] = False,
+    json: AsJson = False,
 ) -> int:
     """Measures loss, perplexity and bits per byte, on every token once.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from json import dumps
-from pathlib import Path
 from shutil import get_terminal_size
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from cockpit.arguments import AsJson, RunsDir
 from cockpit.runs import DEFAULT_RUNS_DIR
 from cockpit.sanitize import clean, clean_line
 from gpt.config import Profile
@@ -27,8 +27,8 @@ def explain(
     profile: Annotated[
         str | None, Parameter(help="With --line: the settings it was printed with, where RUN does not have them.")
     ] = None,
-    runs_dir: Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)] = DEFAULT_RUNS_DIR,
-    json: Annotated[bool, Parameter(help="As JSON, for scripts.")] = False,
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    json: AsJson = False,
 ) -> int:
     """Every number: what it is, how it comes about, what is usual, what it says, what would change it.
 

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from cockpit.arguments import AsJson, RunsDir
+
 
 def export(
     source: Annotated[str, Parameter(help="A run, by name or folder, or a checkpoint's folder.")],
@@ -21,8 +23,8 @@ def export(
     out: Annotated[Path, Parameter(help="What to write: a folder, or for csv and parquet a file; not there yet.")],
     best: Annotated[bool, Parameter(help="The checkpoint with the lowest validation loss, not the newest.")] = False,
     step: Annotated[int | None, Parameter(help="The checkpoint of this step.")] = None,
-    json: Annotated[bool, Parameter(help="As JSON, for scripts.")] = False,
-    runs_dir: Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)] = Path("runs"),
+    json: AsJson = False,
+    runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """Takes a run elsewhere: its model to Hugging Face or nanoGPT, its curves to a table or TensorBoard."""
     from cockpit import export as exporting

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from cockpit.arguments import AsJson
 from cockpit.quantity import count
 from cockpit.sanitize import clean_line
 
@@ -30,7 +31,7 @@ def inspect(
     skip_hashes: Annotated[
         bool, Parameter(help="Leave out the SHA-256 of each file, which takes reading it once more.")
     ] = False,
-    json: Annotated[bool, Parameter(help="As JSON, for scripts.")] = False,
+    json: AsJson = False,
 ) -> int:
     """Shows what token files hold: counts, documents, frequent tokens, repetitions, text with its token boundaries."""
     from cockpit import inspected, inspection
@@ -54,7 +55,7 @@ def tokenizer(
     vocab_size: Annotated[int, Parameter(help="Number of ids, the end of a text included.")],
     out: Annotated[Path, Parameter(help="The vocabulary to write, FILE.tiktoken.")],
     chars: Annotated[str | None, Parameter(help="Learn from the first so many characters: 2B, 500M.")] = None,
-    json: Annotated[bool, Parameter(help="As JSON, for scripts.")] = False,
+    json: AsJson = False,
 ) -> int:
     """Learns a byte-pair vocabulary from texts, as a file that tiktoken reads and data.tokenizer names."""
     from gpt.errors import DataError

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import sys
 from json import dumps
-from pathlib import Path
 from shutil import get_terminal_size
 from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from cockpit.arguments import AsJson, Overrides, ProfileName, RunsDir
 from cockpit.quantity import count
 from cockpit.runs import DEFAULT_RUNS_DIR
 
 
 def plan(
-    profile: Annotated[str, Parameter(help="A profile: a TOML file, or the bare name of one that is there.")],
+    profile: ProfileName,
     /,
     *,
-    overrides: Annotated[
-        tuple[str, ...],
-        Parameter(
-            name="--set", help="Another value for a key, section.key=value; may be repeated.", consume_multiple=False
-        ),
-    ] = (),
+    overrides: Overrides = (),
     device: Annotated[
         tuple[str, ...],
         Parameter(help="Part of a card's name, or cpu; several are compared.", consume_multiple=True),
@@ -41,8 +36,8 @@ def plan(
         float | None, Parameter(help="Also the best size and tokens for so many days.", validator=Number(gt=0))
     ] = None,
     price: Annotated[float | None, Parameter(help="Of an hour of the device.", validator=Number(gt=0))] = None,
-    runs_dir: Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)] = DEFAULT_RUNS_DIR,
-    json: Annotated[bool, Parameter(help="As JSON, for scripts.")] = False,
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    json: AsJson = False,
 ) -> int:
     """Parameters, arithmetic, memory, time, energy and cost of a run, on this machine or any card.
 

@@ -9,19 +9,20 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from cockpit.arguments import AsJson, RunName, RunsDir
 from cockpit.runs import DEFAULT_RUNS_DIR, Run
 from cockpit.sanitize import shown
 
 
 def report(
-    run: Annotated[str, Parameter(help="Name of the run.")],
+    run: RunName,
     /,
     *,
     out: Annotated[
         Path | None, Parameter(help="Folder to write, not there yet; else report-STEP in the run's.")
     ] = None,
-    json: Annotated[bool, Parameter(help="As JSON, for scripts.")] = False,
-    runs_dir: Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)] = DEFAULT_RUNS_DIR,
+    json: AsJson = False,
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
 ) -> int:
     """Writes a report: curves, evaluations, time, changes, samples and diagnoses, as HTML, and as Markdown with SVG."""
     opened = Run.open(runs_dir, run)

@@ -7,11 +7,11 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from cockpit.arguments import AsJson, RunsDir
 from cockpit.locate import locate
 from cockpit.runs import DEFAULT_RUNS_DIR
 from cockpit.sanitize import clean, clean_line
@@ -29,7 +29,6 @@ SEPARATOR = "---"
 
 Best = Annotated[bool, Parameter(help="The run's checkpoint of lowest validation loss instead of its newest.")]
 Step = Annotated[int | None, Parameter(help="The run's checkpoint of this step.")]
-RunsDir = Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)]
 DeviceName = Annotated[str | None, Parameter(help="auto, cpu, mps, cuda or cuda:N; else what the run was trained on.")]
 DtypeName = Annotated[str | None, Parameter(help="auto, float32, bfloat16 or float16; else the run's.")]
 
@@ -54,7 +53,7 @@ def sample(
     device: DeviceName = None,
     dtype: DtypeName = None,
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
-    json: Annotated[bool, Parameter(help="As JSON, for scripts.")] = False,
+    json: AsJson = False,
 ) -> int:
     """Lets a model continue a prompt.
 

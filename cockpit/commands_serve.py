@@ -8,36 +8,23 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from cockpit.arguments import Data, ForkSource, NewRunName, Overrides, ProfileName, RunsDir
 from cockpit.sanitize import shown
 from gpt.errors import RunError
 
 
 def serve(
-    profile: Annotated[str, Parameter(help="A profile: a TOML file, or the bare name of one that is there.")],
+    profile: ProfileName,
     /,
     *,
     port: Annotated[int, Parameter(help="Port to listen on; 0: any that is free.", show_default=True)] = 8000,
     host: Annotated[str, Parameter(help="127.0.0.1, ::1 or localhost; nothing else.", show_default=True)] = "127.0.0.1",
-    overrides: Annotated[
-        tuple[str, ...],
-        Parameter(
-            name="--set", help="Another value for a key of the profile, as without serve.", consume_multiple=False
-        ),
-    ] = (),
-    data: Annotated[
-        tuple[str, ...],
-        Parameter(
-            help="Train on this instead: what data prepare takes, or a folder of token files; may be repeated.",
-            consume_multiple=False,
-        ),
-    ] = (),
-    run: Annotated[str | None, Parameter(help="Name of the run; without it one is made.")] = None,
-    runs_dir: Annotated[Path, Parameter(help="Folder that holds the runs.", show_default=True)] = Path("runs"),
+    overrides: Overrides = (),
+    data: Data = (),
+    run: NewRunName = None,
+    runs_dir: RunsDir = Path("runs"),
     resume: Annotated[bool, Parameter(help="Go on with --run, or else with the profile's newest run.")] = False,
-    fork: Annotated[
-        str | None,
-        Parameter(help="Go on from another run's checkpoint, RUN[@STEP], in a new run; --run names it."),
-    ] = None,
+    fork: ForkSource = None,
     theme: Annotated[
         Literal["dark", "light", "colorblind"] | None, Parameter(help="Colours: dark, light or colorblind.")
     ] = None,

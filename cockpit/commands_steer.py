@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from cockpit.commands_attach import RunsDir
+from cockpit.arguments import RunName, RunsDir
 from cockpit.runs import Run
 from cockpit.sanitize import clean_line
 from gpt import commands as do
@@ -20,13 +20,12 @@ from gpt import commands as do
 if TYPE_CHECKING:
     from gpt.commands import Command
 
-Name = Annotated[str, Parameter(help="Name of the run.")]
 Timeout = Annotated[
     float, Parameter(help="Seconds to wait for the trainer to take it up: a step, or a checkpoint.", show_default=True)
 ]
 
 
-def wait(run: Name, /, *, runs_dir: RunsDir = Path("runs")) -> int:
+def wait(run: RunName, /, *, runs_dir: RunsDir = Path("runs")) -> int:
     """Waits for the end of a run. Exits as it does: 0 finished or stopped, 1 failed or interrupted."""
     from cockpit.steering import ending
 
@@ -36,7 +35,7 @@ def wait(run: Name, /, *, runs_dir: RunsDir = Path("runs")) -> int:
 
 
 def stop(
-    run: Name,
+    run: RunName,
     /,
     *,
     discard: Annotated[bool, Parameter(help="Without a checkpoint.")] = False,
@@ -47,18 +46,18 @@ def stop(
     return _send(run, runs_dir, do.Stop(save=not discard), timeout)
 
 
-def pause(run: Name, /, *, timeout: Timeout = 60, runs_dir: RunsDir = Path("runs")) -> int:
+def pause(run: RunName, /, *, timeout: Timeout = 60, runs_dir: RunsDir = Path("runs")) -> int:
     """Lets a run stand still as soon as the micro-step under way is done."""
     return _send(run, runs_dir, do.Pause(), timeout)
 
 
-def continue_(run: Name, /, *, timeout: Timeout = 60, runs_dir: RunsDir = Path("runs")) -> int:
+def continue_(run: RunName, /, *, timeout: Timeout = 60, runs_dir: RunsDir = Path("runs")) -> int:
     """Lets a run that stands still go on."""
     return _send(run, runs_dir, do.Continue(), timeout)
 
 
 def send(
-    run: Name,
+    run: RunName,
     command: Annotated[
         str, Parameter(help="save, evaluate, set, sample, rewind, range-test, cooldown, extend, at, stop, cancel, …")
     ],
