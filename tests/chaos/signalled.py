@@ -19,30 +19,9 @@ import psutil
 from gpt import events as ev
 from tests.chaos.gate import Effort, Outcome, gate, scratch, spread
 from tests.terminal.harness import PROFILE, ROOT, Cockpit, patched, sums
+from tests.terminal.holding import HOLD, HOLDS, SETTINGS
 
-HOLD = """
-import pathlib, time
-def held(real):
-    def call(*arguments, **options):
-        while pathlib.Path("hold").exists(): time.sleep(0.02)
-        return real(*arguments, **options)
-    return call
-"""
-"""Where a run stands still for as long as there is a file `hold` in its folder."""
-PHASES = {
-    "starting": {"gpt.trainer": HOLD + "build = held(build)"},
-    "running": {"gpt.trainer": HOLD + "learning_rate = held(learning_rate)"},
-    "evaluating": {"gpt.evaluate": HOLD + "to_device = held(to_device)"},
-    "sampling": {"gpt.beside": HOLD + "draw_samples = held(draw_samples)"},
-    "saving": {"gpt.checkpoint": HOLD + "write = held(write)"},
-    "paused": {},
-}
-SETTINGS = [
-    word for setting in (
-        "train.max_steps=200", "train.eval_interval=100", "sample.interval=100", "sample.max_new_tokens=8",
-        "checkpoint.interval=100",
-    ) for word in ("--set", setting)
-]  # fmt: skip
+PHASES = {"starting": {"gpt.trainer": HOLD + "build = held(build)"}, **HOLDS, "paused": {}}
 _MODE = re.compile(rb"\x1b\[\?([0-9;]+)([hl])")
 _AT_REST = {b"25": True, b"7": True}
 """Modes that are on in a terminal that nobody uses; all others are off."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+
+from textual.events import Paste
 
 from cockpit.app import CockpitApp
 from cockpit.budget import FrameBudget
@@ -173,3 +176,28 @@ def screen_text(app: CockpitApp) -> str:
     """What is on the screen, as text."""
     strips = app.screen._compositor.render_strips()
     return "\n".join(strip.text for strip in strips)
+
+
+class Typed(str):
+    """What goes onto the line under the cursor at once, where a key is expected."""
+
+
+async def shown_by(
+    app: CockpitApp, keys: Iterable[str], size: tuple[int, int] = (120, 35), waits: Mapping[str, float] | None = None
+) -> str:
+    """What is on the screen after some keys, spaces run together.
+
+    Args:
+        waits: seconds to wait after a key whose answer takes a while.
+    """
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        for key in keys:
+            if isinstance(key, Typed):
+                app.screen.post_message(Paste(key))
+            else:
+                await pilot.press(key)
+            await pilot.pause((waits or {}).get(key))
+        app.frame(force=True)
+        await pilot.pause()
+        return re.sub(r"[^\S\n]+", " ", screen_text(app))

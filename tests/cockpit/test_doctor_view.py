@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from played_runs import FakeLink, finished_story, screen_text, still_app, story
-from textual.events import Paste
+from played_runs import FakeLink, Typed, finished_story, screen_text, still_app, story
+from played_runs import shown_by as shown_after
 
 from cockpit.app import CockpitApp
 from cockpit.doctor import rounds
@@ -47,24 +47,7 @@ def app_with(*events: ev.Event, ended: bool = False) -> tuple[CockpitApp, FakeLi
     return still_app(link), link
 
 
-class Typed(str):
-    """What goes onto the line under the cursor at once."""
-
-
-async def shown_by(app: CockpitApp, keys: Iterable[str], size: tuple[int, int] = (120, 40)) -> str:
-    """What is on the screen after some keys, spaces run together."""
-    async with app.run_test(size=size) as pilot:
-        await pilot.pause()
-        for key in keys:
-            if isinstance(key, Typed):
-                app.screen.post_message(Paste(key))
-            else:
-                await pilot.press(key)
-            await pilot.pause(0.12 if key == "d" else None)  # the doctor answers a little later
-        app.frame(force=True)
-        await pilot.pause()
-        return re.sub(r"[^\S\n]+", " ", screen_text(app))
-
+shown_by = functools.partial(shown_after, size=(120, 40), waits={"d": 0.12})  # the doctor answers a little later
 
 # The main screen
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from played_runs import FakeLink, finished_story, screen_text, still_app, story
-from textual.events import Paste
+from played_runs import FakeLink, Typed, finished_story, screen_text, shown_by, still_app, story
 
 from cockpit.app import CockpitApp
 from cockpit.writeback import WriteBack
@@ -16,10 +13,6 @@ from gpt import events as ev
 from gpt.commands import At, SetConfig
 from gpt.keys import all_keys
 from gpt.live import LIVE_KEYS
-
-
-class Typed(str):
-    """What goes onto the line under the cursor at once."""
 
 
 def app_with(*events: ev.Event, file: WriteBack | None = None) -> tuple[CockpitApp, FakeLink]:
@@ -31,21 +24,6 @@ def app_with(*events: ev.Event, file: WriteBack | None = None) -> tuple[CockpitA
 
 def changed(key: str, old: str, new: str, step: int = 900) -> list[ev.Event]:
     return [ev.CommandReceived(command="SetConfig", step=step), ev.ConfigChanged(step=step, key=key, old=old, new=new)]
-
-
-async def shown_by(app: CockpitApp, keys: Iterable[str], size: tuple[int, int] = (120, 35)) -> str:
-    """What is on the screen after some keys, spaces run together."""
-    async with app.run_test(size=size) as pilot:
-        await pilot.pause()
-        for key in keys:
-            if isinstance(key, Typed):
-                app.screen.post_message(Paste(key))
-            else:
-                await pilot.press(key)
-            await pilot.pause()
-        app.frame(force=True)
-        await pilot.pause()
-        return re.sub(r"[^\S\n]+", " ", screen_text(app))
 
 
 async def test_every_key_is_listed_under_its_section_with_its_value_and_unit() -> None:

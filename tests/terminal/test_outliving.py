@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from harness import PATIENCE, PROFILE, ROOT, Cockpit, patched, sums
+from holding import HOLDS, SETTINGS
 
 from cockpit.runs import list_runs
 from gpt import events as ev
@@ -22,27 +23,6 @@ from gpt import events as ev
 Start = Callable[..., Cockpit]
 Lose = Callable[[Cockpit], None]
 
-SETTINGS = [
-    part for setting in (
-        "train.max_steps=200", "train.eval_interval=100", "sample.interval=100", "sample.max_new_tokens=8",
-        "checkpoint.interval=100",
-    ) for part in ("--set", setting)
-]  # fmt: skip
-HOLD = """
-import pathlib, time
-def held(real):
-    def call(*arguments, **options):
-        while pathlib.Path("hold").exists(): time.sleep(0.02)
-        return real(*arguments, **options)
-    return call
-"""
-"""Where a run stands still for as long as there is a file `hold` in its folder."""
-HOLDS = {
-    "running": {"gpt.trainer": HOLD + "learning_rate = held(learning_rate)"},
-    "evaluating": {"gpt.evaluate": HOLD + "to_device = held(to_device)"},
-    "sampling": {"gpt.beside": HOLD + "draw_samples = held(draw_samples)"},
-    "saving": {"gpt.checkpoint": HOLD + "write = held(write)"},
-}
 BREAK = """
 import pathlib
 real = MainScreen.show
