@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from textual.widget import Widget
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from cockpit import format as fmt
 from cockpit.effects import forecast
 from cockpit.orders import EXAMPLES, Order, parse
 from cockpit.sanitize import clean_line
-from cockpit.screens.modal import Box, hints, text
+from cockpit.screens.foretelling import ForetellingBox
+from cockpit.screens.modal import hints
 from cockpit.state import RunState
 from cockpit.widgets import ink
 from cockpit.widgets.keyform import foretold
@@ -33,31 +34,16 @@ def agenda(app: CockpitApp) -> None:
     app.open(AgendaScreen(app))
 
 
-class AgendaScreen(Box[None]):
+class AgendaScreen(ForetellingBox[None]):
     """Schedules commands, lists those that wait, and cancels them; stays open until escape."""
 
     def __init__(self, app: CockpitApp) -> None:
         super().__init__("To be done later", hints(("enter", "schedule"), ("esc", "close")))
         self._cockpit = app
-        self._understood, self._waiting = Static(id="effect"), Static(classes="heading")
 
     def body(self) -> Iterable[Widget]:
         yield Input(id="order", compact=True, placeholder=EXAMPLES[0])
-        yield self._understood
-        yield self._waiting
-
-    def on_mount(self) -> None:
-        field = self.query_one(Input)
-        field.cursor_blink = False
-        field.focus()
-        self._tell()
-
-    def show_run(self, state: RunState) -> None:
-        super().show_run(state)
-        self._tell()
-
-    def on_input_changed(self) -> None:
-        self._tell()
+        yield self.told
 
     def on_input_submitted(self) -> None:
         try:
@@ -69,25 +55,23 @@ class AgendaScreen(Box[None]):
 
     def _order(self) -> Order:
         state = self.shows or RunState()
-        return parse(
-            self.query_one(Input).value, self._profile, step=state.step, wall=state.wall, agenda=state.pilotage.agenda
-        )
+        return parse(self.typed, self._profile, step=state.step, wall=state.wall, agenda=state.pilotage.agenda)
 
     @property
     def _profile(self) -> Profile:
         return replace(self._cockpit.link.profile, self._cockpit.settings)
 
-    def _tell(self) -> None:
-        state = self.shows or RunState()
-        if not self.query_one(Input).value.strip():
-            lines = [("or: ", ink.DIM), *(piece for example in EXAMPLES[1:] for piece in _example(example))]
-            self._understood.update(text(*lines))
-        else:
-            try:
-                self._understood.update(text(*self._effect(self._order(), state)))
-            except ProfileError as error:
-                self._understood.update(text((clean_line(str(error)), ink.WARNING)))
-        self._waiting.update(text(*_waiting(state)))
+    def foretell(self, typed: str, state: RunState) -> list[Piece]:
+        """What has been understood, or what can be typed; and what waits already."""
+        return [*self._understood(typed, state), ("\n\n", ink.TEXT), *_waiting(state)]
+
+    def _understood(self, typed: str, state: RunState) -> list[Piece]:
+        if not typed:
+            return [("or: ", ink.DIM), *(piece for example in EXAMPLES[1:] for piece in _example(example))]
+        try:
+            return self._effect(self._order(), state)
+        except ProfileError as error:
+            return [(clean_line(str(error)), ink.WARNING)]
 
     def _effect(self, order: Order, state: RunState) -> list[Piece]:
         """What has been understood, when that will be, and what it does."""

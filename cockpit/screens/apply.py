@@ -97,7 +97,7 @@ def ask_to_save(app: CockpitApp) -> None:
     app.open(SaveScreen(draft), answered)
 
 
-class ApplyScreen(ForetellingBox):
+class ApplyScreen(ForetellingBox[Command]):
     """Confirms changes; closes with the command that makes them, now or at the step that is typed, or None."""
 
     def __init__(self, before: Profile, changes: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from rich.text import Text
 from textual.widgets import Input, Static
@@ -10,11 +11,12 @@ from textual.widgets import Input, Static
 from cockpit.screens.modal import Box, text
 from cockpit.state import RunState
 from cockpit.widgets.rows import Piece
-from gpt.commands import Command
+
+Result = TypeVar("Result")
 
 
-class ForetellingBox(Box[Command]):
-    """Closes with the command that is foretold, or None. `body` yields the one Input and `told`, in whatever order."""
+class ForetellingBox(Box[Result]):
+    """`body` yields the one Input and `told`, in whatever order."""
 
     def __init__(self, title: str, foot: Text) -> None:
         super().__init__(title, foot)

@@ -45,7 +45,7 @@ def _steer(app: CockpitApp, screen: SteerScreen) -> None:
     app.open(screen, agreed)
 
 
-class SteerScreen(ForetellingBox):
+class SteerScreen(ForetellingBox[Command]):
     """Asks for a number of steps and foretells its effect; closes with the command, or None.
 
     Args:
