@@ -1,18 +1,15 @@
-"""Runs on disk: their names, folders, locks and facts. What is in a run's folder is in CONTRIBUTING.md."""
+"""Runs on disk: their names, folders, logs and facts. What is in a run's folder is in CONTRIBUTING.md."""
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import json
 import os
-import platform
 import random
 import re
 import shlex
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -21,23 +18,22 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import tomli
 
+from cockpit import runlock
 from cockpit.sanitize import shown
 from gpt import durable
 from gpt.errors import RunError
 from gpt.events import AnyEvent, Event, Origin, decode
 
+if TYPE_CHECKING:
+    from cockpit.stretch import Stretch
+
 DEFAULT_RUNS_DIR = Path("runs")
 MAX_NAME_BYTES = 100
 """Longest name of a run; leaves room for a file beside it on every file system."""
 
-_LOCK_PATIENCE = 0.3  # seconds; a listing that looks whether a run is locked holds the lock for microseconds
-if TYPE_CHECKING:
-    from cockpit.stretch import Stretch
-
 _BLOCK = 2**17
-_LOCK, _LAUNCHER_LOCK = "lock", "launcher.lock"
 _OWN_FILES = (
-    "run.json", "profile.toml", "events.jsonl", "console.log", _LOCK, _LAUNCHER_LOCK, "control.sock", "control.path",
+    "run.json", "profile.toml", "events.jsonl", "console.log", *runlock.FILES, "control.sock", "control.path",
 )  # fmt: skip
 _OWN_FOLDERS = ("checkpoints", "tensorboard", "wandb")
 
@@ -117,66 +113,27 @@ class Run:
 
         Raises RunError where another process holds it.
         """
-        first, second = (_LAUNCHER_LOCK, _LOCK) if launching else (_LOCK, _LAUNCHER_LOCK)
         with ExitStack() as held:
-            held.enter_context(self._holding(first))
-            if (self.path / second).exists():
-                with self._holding(second):
-                    pass  # nobody else has the other one
+            try:
+                held.enter_context(runlock.hold(self.path, launching=launching))
+            except runlock.Held:
+                raise RunError(f"{self.in_use_by()}, wait for its end, or give another name to --run") from None
             yield
-
-    @contextmanager
-    def _holding(self, name: str) -> Iterator[None]:
-        lock = self.path / name
-        try:
-            file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise RunError(f"{shown(lock)} cannot be opened: {error.strerror}; see to its folder") from None
-        try:
-            self._take(lock, file)
-            yield
-        finally:
-            # Never unlinked: who has it open already would then lock a file that nobody else finds.
-            os.close(file)
-
-    def _take(self, lock: Path, file: int) -> None:
-        try:
-            of_parent = lock.name == _LAUNCHER_LOCK and os.pread(file, 32, 0).startswith(f"{os.getppid()}\n".encode())
-            if of_parent and not _try_lock(file, 0):
-                return  # our launcher has it for us
-            taken = _try_lock(file, _LOCK_PATIENCE)
-            if taken:
-                if not os.path.samestat(os.fstat(file), lock.stat()):
-                    raise RunError(f"run {self.name} was put aside by another process just now; try again")
-                os.ftruncate(file, 0)
-                os.pwrite(file, f"{os.getpid()}\n{platform.node()}\n{int(time.time())}\n".encode(), 0)
-        except OSError as error:
-            raise RunError(f"run {self.name} cannot be locked: {error.strerror}; see --runs-dir") from None
-        if not taken:
-            raise RunError(f"{self.in_use_by()}, wait for its end, or give another name to --run")
 
     def in_use_by(self) -> str:
         """`run NAME is in use by process 123 on HOST since 13:05; see it by gpt-cockpit attach NAME`."""
-        try:
-            held = self.path / (_LAUNCHER_LOCK if _is_locked(self.path / _LAUNCHER_LOCK) else _LOCK)
-            pid, host, since = held.read_bytes()[:300].decode("utf-8", "replace").split("\n")[:3]
-            at = time.localtime(int(since))
-            days = time.strftime("%Y-%m-%d ", at) if time.strftime("%j", at) != time.strftime("%j") else ""
-            holder = f"process {shown(pid)} on {shown(host)} since {days}{time.strftime('%H:%M', at)}"
-        except (OSError, ValueError, OverflowError):
-            holder = "another process"  # an older version's, or one that is just taking it
         attach = shlex.join(["gpt-cockpit", "attach", self.name, *self.where()])
-        return f"run {self.name} is in use by {holder}; see it by {attach}"
+        return f"run {self.name} is in use by {runlock.holder(self.path)}; see it by {attach}"
 
     @property
     def in_use(self) -> bool:
         """True while a process holds the lock."""
-        return self.is_launched or _is_locked(self.path / _LOCK)
+        return runlock.is_held(self.path)
 
     @property
     def is_launched(self) -> bool:
         """True while a launcher holds the run for its ranks, which may be started anew."""
-        return _is_locked(self.path / _LAUNCHER_LOCK)
+        return runlock.is_launched(self.path)
 
     def write_facts(self, facts: Mapping[str, Any]) -> None:
         """Writes run.json, whole or not at all. Raises RunError where the disk refuses."""
@@ -370,29 +327,6 @@ def _claim_any(runs_dir: Path, profile_name: str) -> Path:
         if path := _claim(runs_dir / f"{stem}-{words.choice(_COLOURS)}-{words.choice(_ANIMALS)}{number}"):
             return path
     raise AssertionError("there is always another number")
-
-
-def _is_locked(lock: Path) -> bool:
-    try:
-        file = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        return not _try_lock(file, 0)
-    finally:
-        os.close(file)
-
-
-def _try_lock(file: int, patience: float) -> bool:
-    until = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                return False
-            time.sleep(0.02)
 
 
 def _modified(path: Path) -> float | None:

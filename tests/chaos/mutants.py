@@ -75,7 +75,7 @@ MUTANTS = (
         _tests("tests/cockpit/test_sanitize.py"),
     ),
     Mutant(
-        "the lock", "cockpit/runs.py", "            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", "",
+        "the lock", "cockpit/runlock.py", "            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", "",
         _tests("tests/cli/test_runs.py"),
     ),
 )  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cockpit import profile as profiles
+from cockpit import runlock
 from cockpit.cli import _spelled_out
 from cockpit.quantity import duration
 from cockpit.resuming import run_for, sitting_for
@@ -82,7 +83,7 @@ def test_who_waited_for_a_lock_that_was_put_aside_does_not_get_the_new_run_by_it
     new = dead(tmp_path, has_stepped=False)
     (new.path / "lock").touch()
     with pytest.raises(RunError, match="put aside"):
-        new._take(new.path / "lock", file.fileno())
+        runlock._take(new.path / "lock", file.fileno())
     file.close()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cockpit import listing, runs
+from cockpit import listing, runlock, runs
 from cockpit.runs import Run, latest, list_runs
 from gpt import events as ev
 from gpt.errors import RunError
@@ -131,7 +131,7 @@ def test_a_longer_process_number_of_before_leaves_no_digits_behind(tmp_path: Pat
 
 def test_of_many_starters_exactly_one_gets_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = create(tmp_path, "mine")
-    monkeypatch.setattr(runs, "_LOCK_PATIENCE", 0.0)
+    monkeypatch.setattr(runlock, "_PATIENCE", 0.0)
     outcomes: list[bool] = []
     together, done = threading.Barrier(8), threading.Barrier(8)
 
