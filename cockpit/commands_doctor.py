@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from cockpit.arguments import AsJson, Overrides, RunsDir
-from cockpit.runs import DEFAULT_RUNS_DIR, Run, check_name, list_runs
+from cockpit.naming import check_name
+from cockpit.runs import DEFAULT_RUNS_DIR, Run, list_runs
 from cockpit.sanitize import clean, shown
 from gpt.errors import ProfileError, RunError
 from gpt.strict import nearest

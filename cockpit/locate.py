@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cockpit.runs import Run, check_name, list_runs
+from cockpit.naming import check_name
+from cockpit.runs import Run, list_runs
 from cockpit.sanitize import shown
 from gpt import checkpoint
 from gpt.config import HUB_NAMES

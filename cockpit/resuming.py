@@ -11,8 +11,9 @@ import msgspec
 
 from cockpit import launched
 from cockpit import profile as profiles
+from cockpit.naming import check_name
 from cockpit.profile import Loaded
-from cockpit.runs import Run, check_name, latest
+from cockpit.runs import Run, latest
 from cockpit.sanitize import clean_line
 from gpt import checkpoint
 from gpt.config import Profile, flatten, replace

@@ -1,16 +1,13 @@
-"""Runs on disk: their names, folders, logs and facts. What is in a run's folder is in CONTRIBUTING.md."""
+"""Runs on disk: their folders, logs and facts. What is in a run's folder is in CONTRIBUTING.md."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
-import random
-import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +16,7 @@ import msgspec
 import tomli
 
 from cockpit import runlock
+from cockpit.naming import check_name, names
 from cockpit.sanitize import shown
 from gpt import durable
 from gpt.errors import RunError
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
     from cockpit.stretch import Stretch
 
 DEFAULT_RUNS_DIR = Path("runs")
-MAX_NAME_BYTES = 100
-"""Longest name of a run; leaves room for a file beside it on every file system."""
-
 _BLOCK = 2**17
 _OWN_FILES = (
     "run.json", "profile.toml", "events.jsonl", "console.log", *runlock.FILES, "control.sock", "control.path",
@@ -62,7 +57,7 @@ class Run:
         new_folder = not runs_dir.exists()
         try:
             durable.make_folder(runs_dir)
-            path = _claim(runs_dir / name) if name else _claim_any(runs_dir, profile_name)
+            path = _claim(runs_dir, [name] if name else names(profile_name))
             if path is None:
                 there = cls(runs_dir / str(name))
                 if there.in_use:
@@ -296,37 +291,13 @@ def list_runs(runs_dir: Path) -> list[Run]:
     return [Run(path) for path in sorted(folders, key=lambda path: (_modified(path / "events.jsonl") or 0, path.name))]
 
 
-def check_name(name: str) -> None:
-    """Raises RunError where a name cannot be a folder's or would be a nuisance to type."""
-    reason = None
-    if not name or name != name.strip() or not name.isprintable() or "/" in name or "\\" in name:
-        reason = "it must be printable, without slashes, and not begin or end with a space"
-    elif name.startswith((".", "-")):
-        reason = "it must not begin with a dot or a dash"
-    elif len(name.encode("utf-8", "replace")) > MAX_NAME_BYTES:
-        reason = f"it has more than {MAX_NAME_BYTES} bytes"
-    if reason:
-        raise RunError(f"{shown(name) or 'an empty name'} cannot be the name of a run: {reason}")
-
-
-def _claim(path: Path) -> Path | None:
-    """Makes the folder, or returns None where there is one: of two starters with one name, one gets it."""
-    try:
-        path.mkdir(mode=0o700)
-    except FileExistsError:
-        return None
-    return path
-
-
-def _claim_any(runs_dir: Path, profile_name: str) -> Path:
-    """Makes a folder with a name that is free, of the profile's name and two words."""
-    stem = re.sub(r"[^\w.]+", "-", profile_name, flags=re.ASCII).strip("-.")[:40] or "run"
-    words = random.SystemRandom()  # the generators that training draws from stay as they are
-    for attempt in itertools.count():
-        number = f"-{attempt}" if attempt > 20 else ""
-        if path := _claim(runs_dir / f"{stem}-{words.choice(_COLOURS)}-{words.choice(_ANIMALS)}{number}"):
-            return path
-    raise AssertionError("there is always another number")
+def _claim(runs_dir: Path, names: Iterable[str]) -> Path | None:
+    """Makes a folder of the first name that is free; None: none is. Of two starters with one name, one gets it."""
+    for name in names:
+        with suppress(FileExistsError):
+            (runs_dir / name).mkdir(mode=0o700)
+            return runs_dir / name
+    return None
 
 
 def _modified(path: Path) -> float | None:
@@ -334,19 +305,3 @@ def _modified(path: Path) -> float | None:
         return path.stat().st_mtime
     except OSError:
         return None
-
-
-_COLOURS = (
-    "amber", "ash", "azure", "beige", "black", "blue", "brass", "bronze", "brown", "cobalt", "copper", "coral", "cream",
-    "crimson", "cyan", "ebony", "golden", "green", "grey", "hazel", "indigo", "ivory", "jade", "lilac", "lime", "mauve",
-    "ochre", "olive", "orange", "pearl", "pink", "plum", "purple", "red", "ruby", "rust", "sable", "sand", "scarlet",
-    "sepia", "silver", "slate", "teal", "umber", "violet", "white", "yellow",
-)  # fmt: skip
-_ANIMALS = (
-    "badger", "bat", "bear", "beaver", "bison", "buzzard", "crane", "crow", "curlew", "deer", "dove", "eagle",
-    "egret", "elk", "falcon", "finch", "fox", "gannet", "goose", "gull", "hare", "hawk", "heron", "horse",
-    "ibis", "jay", "kestrel", "kite", "lark", "lynx", "marten", "merlin", "mole", "moth", "newt", "osprey",
-    "otter", "owl", "petrel", "pike", "plover", "puffin", "raven", "robin", "salmon", "seal", "shrike",
-    "snipe", "sparrow", "stoat", "stork", "swan", "swift", "tern", "thrush", "toad", "trout", "vole",
-    "weasel", "wren",
-)  # fmt: skip

@@ -17,9 +17,10 @@ from cockpit import nanogpt_log
 from cockpit import profile as profiles
 from cockpit.comparing.entry import Curve, Data, Entry, Sitting
 from cockpit.comparing.standing import known_name
+from cockpit.naming import check_name
 from cockpit.pilotage import from_toml
 from cockpit.references import REFERENCES
-from cockpit.runs import Run, check_name, list_runs
+from cockpit.runs import Run, list_runs
 from cockpit.sanitize import shown
 from cockpit.series import Points
 from gpt import checkpoint

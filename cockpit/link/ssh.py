@@ -19,7 +19,8 @@ from cockpit.link import wire
 from cockpit.link.client import Client
 from cockpit.link.socket import SocketLink
 from cockpit.logfile import decoded
-from cockpit.runs import Run, check_name
+from cockpit.naming import check_name
+from cockpit.runs import Run
 from cockpit.sanitize import shown
 from cockpit.stretch import packed
 from gpt.errors import RunError

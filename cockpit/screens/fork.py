@@ -10,7 +10,8 @@ from textual.widgets import Input, Static
 
 from cockpit import forking
 from cockpit.forking import Fork
-from cockpit.runs import Run, check_name
+from cockpit.naming import check_name
+from cockpit.runs import Run
 from cockpit.saves import Save
 from cockpit.screens.modal import Box, hints, text
 from cockpit.widgets import ink

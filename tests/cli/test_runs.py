@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cockpit import listing, runlock, runs
+from cockpit import listing, naming, runlock
 from cockpit.runs import Run, latest, list_runs
 from gpt import events as ev
 from gpt.errors import RunError
@@ -38,8 +38,8 @@ def test_a_run_without_a_name_gets_a_readable_one_of_its_own(tmp_path: Path) -> 
 
 
 def test_names_do_not_run_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "_COLOURS", ("red",))
-    monkeypatch.setattr(runs, "_ANIMALS", ("fox",))
+    monkeypatch.setattr(naming, "_COLOURS", ("red",))
+    monkeypatch.setattr(naming, "_ANIMALS", ("fox",))
     assert len({create(tmp_path).name for _ in range(3)}) == 3
 
 
