@@ -2,44 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 from gpt import commands
-from gpt import events as ev
-from gpt.config import Profile
-from gpt.data import Dataset
-from gpt.device import Device
 from gpt.earlier import compare_samples
-from gpt.evaluate import Evaluator
-from gpt.inbox import Inbox
 from gpt.rangetest import try_rates
-from gpt.ranks import Ranks
-from gpt.record import Record
-from gpt.reporter import Reporter
+from gpt.run import Run
 from gpt.sampler import draw_samples
-from gpt.snapshot import Snapshot
-
-
-class Run(Protocol):
-    """What is looked at here of a run."""
-
-    profile: Profile
-    step: int
-    samples: int
-    emit: Callable[[ev.Event], None]
-    ranks: Ranks
-    reporter: Reporter
-    inbox: Inbox
-    record: Record
-    device: Device
-    data: Dataset
-    snapshot: Snapshot
-    evaluator: Evaluator
-
-    def due(self, interval: int) -> bool: ...
-    def doing(self, state: str, phase: str) -> contextlib.AbstractContextManager[None]: ...
 
 
 class Beside:

@@ -2,52 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from gpt import commands
 from gpt import events as ev
-from gpt.agenda import Agenda
-from gpt.beside import Beside
 from gpt.commands import Command
-from gpt.config import Profile, flatten
-from gpt.evaluate import Evaluator
-from gpt.inbox import Inbox
-from gpt.ledger import TimeLedger
+from gpt.config import flatten
 from gpt.live import apply_changes, risk
-from gpt.ranks import Ranks
-from gpt.record import Record
-from gpt.reporter import TICK_SECONDS, Reporter
+from gpt.reporter import TICK_SECONDS
+from gpt.run import Run
 from gpt.steering import cooldown_changes, extension_changes
-
-if TYPE_CHECKING:
-    from gpt.recovery import Recovery
-    from gpt.rewind import WayBack
 
 PAUSED_TICK_SECONDS = 2.0
 """Time between two reports of the ledger while nothing goes on."""
-
-
-class Run(Protocol):
-    """What is steered here of a run."""
-
-    profile: Profile
-    step: int
-    config_log: list[dict[str, Any]]
-    emit: Callable[[ev.Event], None]
-    ranks: Ranks
-    ledger: TimeLedger
-    agenda: Agenda
-    reporter: Reporter
-    evaluator: Evaluator
-    inbox: Inbox
-    beside: Beside
-    record: Record
-    recovery: Recovery
-    way_back: WayBack
-
-    def drain(self) -> None: ...
-    def state(self, state: str, detail: str = "") -> str: ...
 
 
 class Helm:

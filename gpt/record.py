@@ -7,52 +7,18 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from gpt import events as ev
-from gpt.agenda import Agenda
-from gpt.config import Profile
-from gpt.data import Dataset
-from gpt.device import Device
 from gpt.errors import CheckpointError
-from gpt.evaluate import Evaluator
 from gpt.exactness import environment, reasons_against
-from gpt.ledger import TimeLedger
-from gpt.ranks import Ranks
-from gpt.reporter import Reporter
+from gpt.run import Run
 from gpt.saver import Saver
-from gpt.snapshot import Snapshot
-from gpt.watch import Watch
 
 _BESIDE_ALL = ("failed", "change", "safety", "rewind")
 """Reasons of saves that no other checkpoint is deleted for: what a run goes back to may be the oldest."""
-
-
-class Run(Protocol):
-    """What is recorded here of a run."""
-
-    profile: Profile
-    step: int
-    samples: int
-    config_log: list[dict[str, Any]]
-    ranks: Ranks
-    ledger: TimeLedger
-    agenda: Agenda
-    reporter: Reporter
-    device: Device
-    data: Dataset
-    snapshot: Snapshot
-    evaluator: Evaluator
-    watch: Watch
-
-    @property
-    def tokens(self) -> int: ...
-    @property
-    def is_stopping(self) -> bool: ...
-    def due(self, interval: int) -> bool: ...
-    def doing(self, state: str, phase: str) -> contextlib.AbstractContextManager[None]: ...
 
 
 class Record:

@@ -2,36 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
-
 from gpt import events as ev
-from gpt.config import Profile
 from gpt.errors import DivergedError
 from gpt.guard import describe
-from gpt.helm import Helm
-from gpt.ledger import TimeLedger
-from gpt.ranks import Ranks
-from gpt.rewind import WayBack
-from gpt.snapshot import Snapshot
-from gpt.watch import Watch
-
-
-class Run(Protocol):
-    """What is recovered here of a run."""
-
-    profile: Profile
-    step: int
-    emit: Callable[[ev.Event], None]
-    ranks: Ranks
-    ledger: TimeLedger
-    snapshot: Snapshot
-    watch: Watch
-    way_back: WayBack
-    helm: Helm
-
-    def drain(self) -> None: ...
-    def state(self, state: str, detail: str = "") -> str: ...
+from gpt.run import Run
 
 
 class Recovery:

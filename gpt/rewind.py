@@ -8,9 +8,8 @@ that is left are kept aside, and of the present one is made first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -21,43 +20,9 @@ from gpt.config import Profile
 from gpt.errors import CheckpointError
 from gpt.exactness import reasons_against
 from gpt.guard import describe
-from gpt.ledger import TimeLedger
 from gpt.live import apply_changes
-from gpt.ranks import Ranks
-from gpt.reporter import Reporter
-from gpt.snapshot import Snapshot
+from gpt.run import Run
 from gpt.steering import rate_changes, settings_then
-from gpt.watch import Watch
-
-if TYPE_CHECKING:
-    from gpt.data import Dataset
-    from gpt.device import Device
-    from gpt.evaluate import Evaluator
-    from gpt.helm import Helm
-    from gpt.record import Record
-    from gpt.recovery import Recovery
-
-
-class Run(Protocol):
-    """What is taken back here of a run."""
-
-    profile: Profile
-    step: int
-    emit: Callable[[ev.Event], None]
-    ranks: Ranks
-    ledger: TimeLedger
-    reporter: Reporter
-    device: Device
-    data: Dataset
-    snapshot: Snapshot
-    evaluator: Evaluator
-    watch: Watch
-    record: Record
-    helm: Helm
-    recovery: Recovery
-
-    def drain(self) -> None: ...
-    def state(self, state: str, detail: str = "") -> str: ...
 
 
 class WayBack:
