@@ -183,13 +183,16 @@ class Typed(str):
 
 
 async def shown_by(
-    app: CockpitApp, keys: Iterable[str], size: tuple[int, int] = (120, 35), waits: Mapping[str, float] | None = None
-) -> str:
+    shows: CockpitApp | FakeLink, keys: Iterable[str], size: tuple[int, int] = (120, 35),
+    waits: Mapping[str, float] | None = None,
+) -> str:  # fmt: skip
     """What is on the screen after some keys, spaces run together.
 
     Args:
+        shows: the app, or the run that one of its own is to show.
         waits: seconds to wait after a key whose answer takes a while.
     """
+    app = still_app(shows) if isinstance(shows, FakeLink) else shows
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
         for key in keys:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
-from played_runs import START, FakeLink, demo_profile, run_started, screen_text, still_app, story
+from played_runs import START, FakeLink, demo_profile, run_started, screen_text, shown_by, still_app, story
 
 from cockpit.planning.running import best_use, running
 from cockpit.planning.scaling import LAW
@@ -69,16 +68,12 @@ def test_the_best_use_of_some_days_is_of_the_arithmetic_that_is_got() -> None:
     assert (use.parameters, use.tokens) == pytest.approx(LAW.best(use.flops))
 
 
-async def shown_by(*keys: str, size: tuple[int, int] = (120, 50)) -> str:
-    app = still_app(FakeLink(story(), settings()))
-    async with app.run_test(size=size) as pilot:
-        await pilot.press("p", *keys)
-        await pilot.pause()
-        return re.sub(r"[ ]+", " ", screen_text(app))
+async def planned(*keys: str, size: tuple[int, int] = (120, 50)) -> str:
+    return await shown_by(FakeLink(story(), settings()), ["p", *keys], size)
 
 
 async def test_key_p_shows_it_with_other_cards_and_the_best_size() -> None:
-    shown = await shown_by()
+    shown = await planned()
     assert "as measured" in shown and "of them left" in shown
     assert "the same run elsewhere at 40 % of each peak, which is usual" in shown and "H200" in shown
     assert "best use of 30 days here" in shown and "best size" in shown
@@ -91,22 +86,22 @@ async def test_of_a_small_model_the_usual_share_is_not_promised() -> None:
         await pilot.press("p")
         await pilot.pause()
         assert "far more than one so small gets" in screen_text(app)
-    assert "one so small" not in await shown_by()
+    assert "one so small" not in await planned()
 
 
 async def test_digits_type_other_days() -> None:
-    assert "best use of 7 days here" in await shown_by("7")
-    assert "best use of 0.5 days here" in await shown_by("0", "full_stop", "full_stop", "5")
-    assert "best use of 3 days here" in await shown_by("backspace")
-    assert "type the days" in await shown_by("backspace", "backspace")
-    assert "type the days" in await shown_by("0")
+    assert "best use of 7 days here" in await planned("7")
+    assert "best use of 0.5 days here" in await planned("0", "full_stop", "full_stop", "5")
+    assert "best use of 3 days here" in await planned("backspace")
+    assert "type the days" in await planned("backspace", "backspace")
+    assert "type the days" in await planned("0")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 35), (200, 50)])
 async def test_all_of_it_is_reached_at_every_size(size: tuple[int, int]) -> None:
-    shown = await shown_by(size=size)
+    shown = await planned(size=size)
     assert "parameters" in shown and "Chinchilla" in shown
-    assert "best tokens" in await shown_by(*["pagedown"] * 6, size=size)
+    assert "best tokens" in await planned(*["pagedown"] * 6, size=size)
 
 
 async def test_nothing_is_made_anew_while_the_speed_stays() -> None:

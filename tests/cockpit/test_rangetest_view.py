@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
-from played_runs import START, FakeLink, demo_profile, finished_story, screen_text, still_app, story
+from played_runs import START, FakeLink, demo_profile, finished_story, shown_by, story
 
 from cockpit.screens.rangetest import draw
 from cockpit.state import RunState, reduce_all
@@ -40,46 +38,38 @@ def link_with(*events: ev.Event, **optim: float) -> FakeLink:
     return FakeLink([*story(), *events], replace(demo_profile(), changes | {f"optim.{k}": v for k, v in optim.items()}))
 
 
-async def shown_by(link: FakeLink, *keys: str, size: tuple[int, int] = (120, 35)) -> str:
-    app = still_app(link)
-    async with app.run_test(size=size) as pilot:
-        await pilot.press(*keys)
-        await pilot.pause()
-        return re.sub(r"[ ]+", " ", screen_text(app))
-
-
 async def test_enter_begins_one_of_the_length_that_is_chosen() -> None:
-    assert "100 steps, 1.00e-5 … 1.00e-1, about" in await shown_by(link_with(), "L")
-    await shown_by(link := link_with(), "L", "enter", "up", "enter")
+    assert "100 steps, 1.00e-5 … 1.00e-1, about" in await shown_by(link_with(), ["L"])
+    await shown_by(link := link_with(), ["L", "enter", "up", "enter"])
     assert link.sent == [do.RangeTest(steps=100), do.RangeTest(steps=200)]
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 35), (200, 50)])
 async def test_the_result_stands_there_whole_at_every_size(size: tuple[int, int]) -> None:
-    shown = await shown_by(link_with(*made_test()), "L", size=size)
+    shown = await shown_by(link_with(*made_test()), ["L"], size=size)
     assert "at step 900, 41 steps in 3.0 s; the loss diverged at 2.00e-2" in shown
     assert "suggests 2.00e-3 by a tenth of the rate at which the loss diverges" in shown
     assert "suggested" in shown and "diverged" in shown and "…" not in shown.replace("1.00e-5 … 1.00e-1", "")
 
 
 async def test_y_takes_the_suggestion_and_its_floor_along() -> None:
-    await shown_by(link := link_with(*made_test(), min_lr=1e-4), "L", "y")
+    await shown_by(link := link_with(*made_test(), min_lr=1e-4), ["L", "y"])
     assert link.sent == [do.SetConfig(changes={"optim.learning_rate": 2e-3, "optim.min_lr": 2e-4})]
-    assert "no suggestion to take" in await shown_by(link := link_with(*made_test(suggestion=None)), "L", "y")
+    assert "no suggestion to take" in await shown_by(link := link_with(*made_test(suggestion=None)), ["L", "y"])
     assert link.sent == []
 
 
 async def test_one_under_way_is_shown_can_be_given_up_and_is_not_begun_twice() -> None:
     link = link_with(*made_test(done=False))
-    shown = await shown_by(link, "L", "enter")
+    shown = await shown_by(link, ["L", "enter"])
     assert "41 of 41 steps" in shown and "a test is under way" in shown and link.sent == []
-    await shown_by(link := link_with(*made_test(done=False)), "L", "x")
+    await shown_by(link := link_with(*made_test(done=False)), ["L", "x"])
     assert link.sent == [do.BreakOff()]
 
 
 async def test_a_run_that_has_ended_begins_none() -> None:
     link = FakeLink(finished_story())
-    assert "does nothing now" in await shown_by(link, "L", "enter")
+    assert "does nothing now" in await shown_by(link, ["L", "enter"])
     assert link.sent == []
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from played_runs import FakeLink, demo_profile, finished_story, screen_text, step_done, still_app, story
+from played_runs import FakeLink, demo_profile, finished_story, shown_by, step_done, still_app, story
 
 from cockpit import forking
 from cockpit.abandoned import POINTS, STRETCHES, thinned
@@ -46,16 +46,6 @@ def link(tmp_path: Path) -> FakeLink:
     checkpoint.point(parent, "best", 800)
     (link.run_dir / "profile.toml").write_text('name = "demo"\n')
     return link
-
-
-async def shown_by(link: FakeLink, *keys: str) -> str:
-    """What is on the screen after some keys, spaces run together."""
-    app = still_app(link)
-    async with app.run_test(size=(120, 35)) as pilot:
-        await pilot.press(*keys)
-        await pilot.pause()
-        await pilot.pause()
-        return re.sub(r"[ ]+", " ", screen_text(app))
 
 
 # -- what stays in the chart -------------------------------------------------------------------------------------------
@@ -109,38 +99,38 @@ def test_all_checkpoints_are_listed_the_abandoned_ones_too(link: FakeLink) -> No
 
 
 async def test_b_shows_them_and_enter_goes_back_to_the_newest(link: FakeLink) -> None:
-    shown = await shown_by(link, "b")
+    shown = await shown_by(link, ["b"])
     assert "800 -100" in shown and "1.6000" in shown and "best" in shown and "abandoned 1" in shown
     assert "left 100 steps" in shown and link.sent == []
-    await shown_by(link, "b", "enter")
+    await shown_by(link, ["b", "enter"])
     assert link.sent == [do.Rewind(step=800)]
 
 
 async def test_arrows_choose_another_and_its_rate(link: FakeLink) -> None:
-    shown = await shown_by(link, "b", "left", "down", "down")
+    shown = await shown_by(link, ["b", "left", "down", "down"])
     assert "▌ 600" in shown and "× 0.5" in shown
-    await shown_by(link, "b", "left", "down", "down", "enter")
+    await shown_by(link, ["b", "left", "down", "down", "enter"])
     assert link.sent == [do.Rewind(step=600, changes={"optim.learning_rate": 5e-4})]
 
 
 async def test_the_settings_of_then_come_back_unless_those_of_now_are_to_stay(link: FakeLink) -> None:
     there = ("b", "left", "left", "left")
-    assert "optim.learning_rate 0.001 → 0.004" in await shown_by(link, *there)
-    shown = await shown_by(link, *there, "s")
+    assert "optim.learning_rate 0.001 → 0.004" in await shown_by(link, there)
+    shown = await shown_by(link, [*there, "s"])
     assert "of now, no other difference" in shown
-    await shown_by(link, *there, "s", "up", "enter")
+    await shown_by(link, [*there, "s", "up", "enter"])
     assert link.sent == [do.Rewind(step=400, changes={"optim.learning_rate": 1.5e-3}, as_then=False)]
 
 
 async def test_the_present_and_an_abandoned_way_are_not_gone_back_to(link: FakeLink) -> None:
-    assert "that is where the run is" in await shown_by(link, "b", "right", "enter")
-    assert "f forks a run from it" in await shown_by(link, "b", "left", "left", "enter")
+    assert "that is where the run is" in await shown_by(link, ["b", "right", "enter"])
+    assert "f forks a run from it" in await shown_by(link, ["b", "left", "left", "enter"])
     assert link.sent == []
 
 
 async def test_without_a_checkpoint_b_says_so(link: FakeLink) -> None:
     link.run_dir = link.run_dir.with_name("empty")
-    assert "there is no checkpoint yet" in await shown_by(link, "b")
+    assert "there is no checkpoint yet" in await shown_by(link, ["b"])
 
 
 # -- forking -----------------------------------------------------------------------------------------------------------
@@ -169,7 +159,7 @@ async def test_a_fork_of_a_checkpoint_is_made_before_the_run_ends(link: FakeLink
 
 async def test_an_ended_run_can_be_forked_and_a_bad_name_is_refused(link: FakeLink) -> None:
     link.deliver(*finished_story())
-    assert "cannot be the name of a run" in await shown_by(link, "f", "enter", *"../x", "enter")
+    assert "cannot be the name of a run" in await shown_by(link, ["f", "enter", *"../x", "enter"])
     assert link.sent == []
 
 
