@@ -6,6 +6,10 @@ What is usual here and not in ours: a batch is stacked row by row from a memory 
 the fused one, as nanoGPT has it), the loss is read by `.item()` every step, clipping is torch's own. Device, precision,
 threads and torch.compile are those that ours chooses, so that nothing else differs.
 
+The first weights and the tokens are made by another process. Freeing what they take would teach malloc to keep memory
+(glibc raises its thresholds at the first large piece that is freed), and a plain loop's process has not learnt that: ours
+sets it on purpose.
+
 Prints one JSON object: ms_per_iter, losses. Ends with 2 and one line where it cannot do the same work.
 """
 
@@ -13,6 +17,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +29,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from gpt.config import ModelConfig, Profile
+from gpt.config import DeviceConfig, ModelConfig, Profile
 from gpt.data import BatchOrder, open_dataset
 from gpt.device import Device, choose
 from gpt.errors import UserError
@@ -107,23 +112,31 @@ def batch(path: Path, starts: np.ndarray, block_size: int, device: Device) -> tu
     return x.to(device.torch_device, non_blocking=True), y.to(device.torch_device, non_blocking=True)
 
 
-def train(profile: Profile, steps: int, warmup: int) -> tuple[list[float], list[float]]:
-    """(losses, seconds) of all steps."""
+def prepare(profile: Profile, folder: Path) -> None:
+    """Writes the weights that ours begins with, and train.bin where the profile has none, into `folder`."""
     if profile.model.init_from != "scratch":
         raise UserError("--baseline starts from fresh weights; add --set model.init_from=scratch")
     device = choose(profile)
     if device.dtype == "float16":
         raise UserError("--baseline has no gradient scaler; add --set train.dtype=float32")
     data = open_dataset(profile.data, profile.model)
-    ours = build(profile, device, data, TimeLedger("other"))  # only for its first weights
+    model = build(profile, device, data, TimeLedger("other")).model
+    torch.save({**model.state_dict(), "lm_head.weight": model.transformer.wte.weight.detach()}, folder / "weights.pt")
+    if not profile.data.dir:
+        data.train.first(len(data.train)).astype(np.uint16).tofile(folder / "train.bin")
+
+
+def train(profile: Profile, folder: Path, steps: int, warmup: int) -> tuple[list[float], list[float]]:
+    """(losses, seconds) of all steps, from what `prepare` has written."""
+    device = choose(msgspec.structs.replace(profile, device=DeviceConfig(peak_tflops=1.0)))  # or it would be measured
     torch.set_flush_denormal(False)  # ours alone switches it on
-    model = Plain(profile.model, ours.vocab_size).to(device.torch_device)
-    model.load_state_dict(dict(ours.model.state_dict()) | {"lm_head.weight": ours.model.transformer.wte.weight})
-    del ours
-    optim, order = (
-        profile.optim,
-        BatchOrder(len(data.train), profile.model.block_size, profile.train.seed, profile.data.sampling),
-    )
+    weights = torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)
+    model = Plain(profile.model, len(weights["lm_head.weight"])).to(device.torch_device)
+    model.load_state_dict(weights)
+    del weights
+    tokens = Path(profile.data.dir or folder) / "train.bin"
+    optim, block_size = profile.optim, profile.model.block_size
+    order = BatchOrder(tokens.stat().st_size // 2, block_size, profile.train.seed, profile.data.sampling)
     decay = [p for p in model.parameters() if p.dim() >= 2]
     rest = [p for p in model.parameters() if p.dim() < 2]
     optimizer = torch.optim.AdamW(
@@ -133,38 +146,40 @@ def train(profile: Profile, steps: int, warmup: int) -> tuple[list[float], list[
     forward = torch.compile(model) if device.compile else model
     size, accum = profile.micro_batch_size, profile.grad_accum_steps
     losses, seconds = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        tokens = Path(profile.data.dir or folder) / "train.bin"
-        if not profile.data.dir:
-            data.train.first(len(data.train)).astype(np.uint16).tofile(tokens)
-        for step in range(warmup + steps):
-            start = time.perf_counter()
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, optim, profile.train.max_steps)
-            total = torch.zeros((), device=device.torch_device)
-            for micro_step in range(accum):
-                first = (step * accum + micro_step) * size
-                x, y = batch(tokens, order.starts(first, size), profile.model.block_size, device)
-                with device.autocast():
-                    loss = forward(x, y) / accum
-                loss.backward()
-                total += loss.detach()
-            if optim.grad_clip:
-                torch.nn.utils.clip_grad_norm_(model.parameters(), optim.grad_clip)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            losses.append(total.item())  # on a GPU this waits for the step
-            seconds.append(time.perf_counter() - start)
+    for step in range(warmup + steps):
+        start = time.perf_counter()
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, optim, profile.train.max_steps)
+        total = torch.zeros((), device=device.torch_device)
+        for micro_step in range(accum):
+            first = (step * accum + micro_step) * size
+            x, y = batch(tokens, order.starts(first, size), block_size, device)
+            with device.autocast():
+                loss = forward(x, y) / accum
+            loss.backward()
+            total += loss.detach()
+        if optim.grad_clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), optim.grad_clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(total.item())  # on a GPU this waits for the step
+        seconds.append(time.perf_counter() - start)
     return losses, seconds
 
 
 def main() -> None:
     path, *options = sys.argv[1:]
-    numbers = dict(zip(options[::2], map(int, options[1::2]), strict=True))
-    steps, warmup = numbers.get("--steps", 50), numbers.get("--warmup", 10)
     profile = msgspec.json.decode(Path(path).read_bytes(), type=Profile)
     try:
-        losses, seconds = train(profile, steps, warmup)
+        if options[:1] == ["--prepare"]:
+            return prepare(profile, Path(options[1]))
+        numbers = dict(zip(options[::2], map(int, options[1::2]), strict=True))
+        steps, warmup = numbers.get("--steps", 50), numbers.get("--warmup", 10)
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run([sys.executable, "-P", __file__, path, "--prepare", folder], check=False)
+            if done.returncode:
+                sys.exit(done.returncode)
+            losses, seconds = train(profile, Path(folder), steps, warmup)
     except UserError as error:
         sys.exit(_refuse(str(error)))
     except torch.OutOfMemoryError:

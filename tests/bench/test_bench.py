@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import plain_loop
@@ -29,10 +30,11 @@ def brief_peak(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "train", [{}, {"grad_accum_steps": 2}, {"threads": 2}], ids=["one pass", "two micro-steps", "two lanes"]
 )
-def test_ours_and_the_plain_loop_have_equal_losses(tiny: Tiny, train: dict[str, int]) -> None:
+def test_ours_and_the_plain_loop_have_equal_losses(tiny: Tiny, tmp_path: Path, train: dict[str, int]) -> None:
     profile = tiny(**train)
     ours = bench.measure(profile, steps=8, warmup=2)
-    losses, seconds = plain_loop.train(profile, steps=8, warmup=2)
+    plain_loop.prepare(profile, tmp_path)
+    losses, seconds = plain_loop.train(profile, tmp_path, steps=8, warmup=2)
     assert ours["lanes"] == train.get("threads", 1)
     assert len(seconds) == len(losses) == len(ours["losses"]) == 10
     assert ours["losses"] == pytest.approx(losses, abs=2e-5)
