@@ -7,7 +7,7 @@ the fused one, as nanoGPT has it), the loss is read by `.item()` every step, cli
 threads and torch.compile are those that ours chooses, so that nothing else differs.
 
 The first weights and the tokens are made by another process. Freeing what they take would teach malloc to keep memory
-(glibc raises its thresholds at the first large piece that is freed), and a plain loop's process has not learnt that: ours
+(glibc raises its thresholds at the first large piece that is freed), which a plain loop's process has not learnt: ours
 sets it on purpose.
 
 Prints one JSON object: ms_per_iter, losses. Ends with 2 and one line where it cannot do the same work.
