@@ -3,42 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from piloted_runs import Run, Tiny, at_step, of, state_of
 
 from gpt import commands as do
 from gpt import events as ev
 from gpt.agenda import Agenda
-from gpt.config import Profile, decode, replace
+from gpt.config import decode, replace
 from gpt.live import risk
 from gpt.trainer import Trainer
-
-Run = Callable[..., list[ev.Event]]
-Tiny = Callable[..., Profile]
-Pilot = Callable[[Trainer, ev.Event], None]
-
-
-def after_step(step: int, *orders: do.Command) -> Pilot:
-    """Sends commands once a step is done."""
-
-    def pilot(trainer: Trainer, event: ev.Event) -> None:
-        if isinstance(event, ev.StepDone) and event.step == step:
-            for order in orders:
-                trainer.send(order)
-
-    return pilot
-
-
-def of(events: list[ev.Event], kind: type) -> list[Any]:
-    return [event for event in events if isinstance(event, kind)]
-
-
-def state_of(path: Path, name: str) -> dict[str, Any]:
-    return json.loads((path / name / "checkpoints/latest/state.json").read_text())
-
 
 # -- the list itself -----------------------------------------------------------------------------------------------
 
@@ -91,7 +67,7 @@ def test_an_agenda_comes_back_from_a_checkpoint_as_it_was():
 
 def test_a_setting_scheduled_for_a_step_holds_from_the_next_one_on(tiny: Tiny, run: Run):
     later = do.At(step=6, what=do.SetConfig(changes={"optim.learning_rate": 1e-3, "optim.schedule": "constant"}))
-    events = run(tiny(train__eval_interval=0), pilot=after_step(2, later))
+    events = run(tiny(train__eval_interval=0), pilot=at_step(2, later))
     (scheduled,) = of(events, ev.CommandScheduled)
     assert (scheduled.step, scheduled.at_step) == (2, 6)
     assert {(change.key, change.step) for change in of(events, ev.ConfigChanged)} == {
@@ -105,7 +81,7 @@ def test_a_setting_scheduled_for_a_step_holds_from_the_next_one_on(tiny: Tiny, r
 
 def test_what_is_cancelled_is_not_done(tiny: Tiny, run: Run):
     orders = [do.At(step=5, what=do.Stop()), do.At(step=6, what=do.Save()), do.Cancel(item=1), do.Cancel(item=9)]
-    events = run(tiny(train__eval_interval=0, checkpoint__interval=0), pilot=after_step(2, *orders))
+    events = run(tiny(train__eval_interval=0, checkpoint__interval=0), pilot=at_step(2, *orders))
     assert of(events, ev.Finished)[0].step == 12
     assert [(gone.item, gone.why) for gone in of(events, ev.CommandUnscheduled)] == [
         (1, "cancelled"), (9, "refused"), (2, "due")
@@ -115,9 +91,9 @@ def test_what_is_cancelled_is_not_done(tiny: Tiny, run: Run):
 
 def test_a_run_stops_at_its_step_saved_and_can_go_on_from_there(tiny: Tiny, run: Run, tmp_path: Path):
     profile = tiny(train__eval_interval=0, checkpoint__interval=0)
-    events = run(profile, pilot=after_step(1, do.At(step=5, what=do.Stop())))
+    events = run(profile, pilot=at_step(1, do.At(step=5, what=do.Stop())))
     assert (of(events, ev.Finished)[0].step, of(events, ev.Finished)[0].reason) == (5, "stopped")
-    assert state_of(tmp_path, "run")["agenda"]["items"] == [], "else it would stop again at once"
+    assert state_of(tmp_path / "run")["agenda"]["items"] == [], "else it would stop again at once"
     assert of(run(profile, resume="latest"), ev.Finished)[0].step == 12
 
 
@@ -125,36 +101,36 @@ def test_a_run_stops_when_its_validation_loss_is_low_enough(tiny: Tiny, run: Run
     first = of(run(tiny(), "first"), ev.EvalDone)
     wanted = first[1].val_loss  # of step 4: the one of step 0 is above it
     assert wanted < first[0].val_loss
-    events = run(tiny(), "second", pilot=after_step(1, do.StopWhen(val_loss=wanted)))
+    events = run(tiny(), "second", pilot=at_step(1, do.StopWhen(val_loss=wanted)))
     assert of(events, ev.Finished)[0].step == 4
 
 
 def test_a_run_stops_when_its_time_is_up(tiny: Tiny, run: Run):
-    events = run(tiny(), pilot=after_step(3, do.StopWhen(wall=0.001)))
+    events = run(tiny(), pilot=at_step(3, do.StopWhen(wall=0.001)))
     assert of(events, ev.Finished)[0].step in (3, 4), "at the first boundary after it was asked"
     assert of(events, ev.Finished)[0].reason == "stopped"
 
 
 def test_at_the_last_step_a_run_can_still_be_extended(tiny: Tiny, run: Run):
-    events = run(tiny(train__eval_interval=0), pilot=after_step(2, do.At(step=12, what=do.Extend(steps=3))))
+    events = run(tiny(train__eval_interval=0), pilot=at_step(2, do.At(step=12, what=do.Extend(steps=3))))
     assert of(events, ev.Finished)[0].step == 15
 
 
 def test_the_agenda_survives_a_stop_and_the_resumed_run_is_bit_identical(tiny: Tiny, run: Run, tmp_path: Path):
     profile = tiny(train__eval_interval=0, checkpoint__interval=0)
     change = do.At(step=8, what=do.SetConfig(changes={"optim.learning_rate": 3e-2, "optim.weight_decay": 0.3}))
-    run(profile, "whole", pilot=after_step(2, change))
-    run(profile, "parted", pilot=after_step(2, change, do.At(step=5, what=do.Stop())))
-    kept = decode(state_of(tmp_path, "parted")["profile"])
+    run(profile, "whole", pilot=at_step(2, change))
+    run(profile, "parted", pilot=at_step(2, change, do.At(step=5, what=do.Stop())))
+    kept = decode(state_of(tmp_path / "parted")["profile"])
     events = run(kept, "parted", resume="latest")
     assert of(events, ev.Resumed)[0].exact
     (told,) = of(events, ev.CommandScheduled)
     assert (told.item, told.step, told.at_step) == (1, 2, 8), "told again, for the screen"
-    states = [state_of(tmp_path, name) for name in ("whole", "parted")]
+    states = [state_of(tmp_path / name) for name in ("whole", "parted")]
     assert states[0]["files"] == states[1]["files"]
     assert states[0]["config_log"] == states[1]["config_log"] != []
     plain = run(profile, "plain")
-    assert plain and state_of(tmp_path, "plain")["files"] != states[0]["files"], "the change counts"
+    assert plain and state_of(tmp_path / "plain")["files"] != states[0]["files"], "the change counts"
 
 
 # -- before what is risky ------------------------------------------------------------------------------------------
@@ -162,7 +138,7 @@ def test_the_agenda_survives_a_stop_and_the_resumed_run_is_bit_identical(tiny: T
 
 def test_a_checkpoint_of_the_step_is_made_before_a_risky_change(tiny: Tiny, run: Run, tmp_path: Path):
     changes = {"optim.learning_rate": 2e-2}, {"guard.window": 50}
-    raising = after_step(6, *(do.SetConfig(changes=each) for each in changes))
+    raising = at_step(6, *(do.SetConfig(changes=each) for each in changes))
     there: list[set[str]] = []
 
     def pilot(trainer: Trainer, event: ev.Event) -> None:
@@ -178,7 +154,7 @@ def test_a_checkpoint_of_the_step_is_made_before_a_risky_change(tiny: Tiny, run:
 
 def test_the_checkpoint_before_a_scheduled_change_still_holds_it(tiny: Tiny, run: Run, tmp_path: Path):
     profile = tiny(train__eval_interval=0, checkpoint__interval=0)
-    run(profile, pilot=after_step(2, do.At(step=6, what=do.SetConfig(changes={"optim.learning_rate": 2e-2}))))
+    run(profile, pilot=at_step(2, do.At(step=6, what=do.SetConfig(changes={"optim.learning_rate": 2e-2}))))
     state = json.loads((tmp_path / "run/checkpoints/step-00000006/state.json").read_text())
     assert state["profile"]["optim"]["learning_rate"] == 1e-2
     assert [item["number"] for item in state["agenda"]["items"]] == [1]
@@ -187,7 +163,7 @@ def test_the_checkpoint_before_a_scheduled_change_still_holds_it(tiny: Tiny, run
 @pytest.mark.parametrize("changes", [{"optim.learning_rate": 5e-3}, {"train.eval_steps": 3}, {"model.n_layer": 9}])
 def test_a_change_without_risk_or_a_refused_one_saves_nothing(tiny: Tiny, run: Run, changes: dict[str, Any]):
     profile = tiny(train__eval_interval=0, checkpoint__interval=0)
-    events = run(profile, pilot=after_step(6, do.SetConfig(changes=changes)))
+    events = run(profile, pilot=at_step(6, do.SetConfig(changes=changes)))
     assert {saved.step for saved in of(events, ev.CheckpointSaved)} == {12}
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from piloted_runs import Pilot, Run, Tiny, at_step, files, of
 from safetensors.torch import load_file
 
 from gpt import commands
@@ -21,15 +20,7 @@ from gpt.model import GPT
 from gpt.optim import make_optimizer, step_within
 from gpt.trainer import Trainer
 
-Run = Callable[..., list[ev.Event]]
-Tiny = Callable[..., Profile]
-Pilot = Callable[[Trainer, ev.Event], None]
-
 HUGE = 1e4
-
-
-def of(events: list[ev.Event], kind: type) -> list[Any]:
-    return [event for event in events if isinstance(event, kind)]
 
 
 def poison(factor: float, *steps: int, then: Pilot | None = None, once: bool = False) -> Pilot:
@@ -60,10 +51,6 @@ def saved(folder: Path) -> list[tuple[int, bool]]:
         tensors = [t for kind in ("model", "optimizer") for t in load_file(path / f"{kind}.safetensors").values()]
         found.append((int(path.name[5:]), all(t.isfinite().all().item() for t in tensors)))
     return found
-
-
-def files(folder: Path, step: int) -> dict[str, str]:
-    return json.loads((folder / f"checkpoints/step-{step:08d}/state.json").read_text())["files"]
 
 
 def guarded(tiny: Tiny, policy: str = "warn", *, steps: int = 24, **guard: Any) -> Profile:
@@ -217,13 +204,9 @@ def test_what_was_saved_on_the_abandoned_way_is_not_resumed_from(tiny: Tiny, run
 
 
 def test_a_run_stopped_after_a_rewind_and_resumed_ends_with_the_same_bits(tiny: Tiny, run: Run, tmp_path: Path) -> None:
-    def stop(trainer: Trainer, event: ev.Event) -> None:
-        if isinstance(event, ev.StepDone) and event.step == 14:
-            trainer.send(commands.Stop())
-
     profile = guarded(tiny, "rewind", patience=2)
     run(profile, "whole", pilot=poison(math.nan, 11, 12, once=True))
-    run(profile, "parted", pilot=poison(math.nan, 11, 12, once=True, then=stop))
+    run(profile, "parted", pilot=poison(math.nan, 11, 12, once=True, then=at_step(14, commands.Stop())))
     slower = replace(profile, {"optim.learning_rate": 5e-4})  # as the command line goes on with it
     resumed = of(run(slower, "parted", resume="latest"), ev.Resumed)[0]
     assert (resumed.step, resumed.exact) == (14, True)
@@ -245,14 +228,9 @@ def test_a_rewind_without_a_checkpoint_asks_instead(tiny: Tiny, run: Run) -> Non
 @pytest.mark.parametrize("stop_at", [6, 14])
 def test_a_resumed_run_judges_as_one_that_never_stopped(tiny: Tiny, run: Run, tmp_path: Path, stop_at: int) -> None:
     """The spike comes when the window holds steps of both sittings; without the first's it would not be recognised."""
-
-    def stop(trainer: Trainer, event: ev.Event) -> None:
-        if isinstance(event, ev.StepDone) and event.step == stop_at:
-            trainer.send(commands.Stop())
-
     profile = guarded(tiny, "skip")
     whole = run(profile, "whole", pilot=poison(HUGE, 8, 16))
-    run(profile, "parted", pilot=poison(HUGE, 8, 16, then=stop))
+    run(profile, "parted", pilot=poison(HUGE, 8, 16, then=at_step(stop_at, commands.Stop())))
     resumed = run(profile, "parted", resume="latest", pilot=poison(HUGE, 8, 16))
     assert of(resumed, ev.Resumed)[0].exact
     assert [s.step for s in of(whole, ev.SpikeDetected)] == [8, 16]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from piloted_runs import at_step, of
 
 from gpt import commands
 from gpt import events as ev
@@ -42,19 +43,6 @@ def train(profile: Profile, folder: Path, hook: Callable[[Trainer, ev.Event], No
     trainer.run()
     assert trainer.failure is None, trainer.failure
     return events
-
-
-def of(events: list[Any], kind: type) -> list[Any]:
-    return [event for event in events if isinstance(event, kind)]
-
-
-def at_step(step: int, *sent: commands.Command) -> Callable[[Trainer, ev.Event], None]:
-    def hook(trainer: Trainer, event: ev.Event) -> None:
-        if isinstance(event, ev.StepDone) and event.step == step:
-            for command in sent:
-                trainer.send(command)
-
-    return hook
 
 
 def weights(folder: Path) -> bytes:

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from piloted_runs import Run, Tiny, at_step, of
 from torch import nn
 
 from gpt import commands
 from gpt import events as ev
-from gpt.config import Profile
 from gpt.data import Tokens
 from gpt.device import Device
 from gpt.evaluate import NOT_COUNTED, BrokenOff, Estimate, estimate_loss, whole_split
 from gpt.model import GPT
 from gpt.trainer import Trainer
 
-Run = Callable[..., list[ev.Event]]
-Tiny = Callable[..., Profile]
 CPU = Device(torch.device("cpu"), "cpu", "float32", False, "", None, None)
-
-
-def of(events: list[ev.Event], kind: type) -> list[Any]:
-    return [event for event in events if isinstance(event, kind)]
 
 
 def tokens(count: int, seed: int = 0) -> Tokens:
@@ -171,16 +164,9 @@ def test_a_single_batch_has_no_standard_error() -> None:
 # -- in a run ----------------------------------------------------------------------------------------------------------
 
 
-def asked_at_step_5(whole: bool) -> Callable[[Trainer, ev.Event], None]:
-    def pilot(trainer: Trainer, event: ev.Event) -> None:
-        if isinstance(event, ev.StepDone) and event.step == 5:
-            trainer.send(commands.Evaluate(whole=whole))
-
-    return pilot
-
-
 def test_a_whole_evaluation_on_request_stands_aside(tiny: Tiny, run: Run) -> None:
-    started, *rest = (e for e in run(tiny(), pilot=asked_at_step_5(True)) if isinstance(e, ev.RunStarted | ev.EvalDone))
+    events = run(tiny(), pilot=at_step(5, commands.Evaluate(whole=True)))
+    (started,), rest = of(events, ev.RunStarted), of(events, ev.EvalDone)
     asked = next(e for e in rest if e.step == 5)
     assert asked.whole and asked.aside and not asked.best
     assert asked.val_tokens == started.val_tokens - 1
@@ -194,7 +180,7 @@ def test_a_whole_evaluation_changes_neither_the_newest_nor_the_best_loss(tiny: T
     """Asked for at step 5, after which the run is stopped: what it ends with is of step 4."""
 
     def pilot(trainer: Trainer, event: ev.Event) -> None:
-        asked_at_step_5(True)(trainer, event)
+        at_step(5, commands.Evaluate(whole=True))(trainer, event)
         if isinstance(event, ev.EvalDone) and event.whole:
             trainer.send(commands.Stop())
 
@@ -205,7 +191,7 @@ def test_a_whole_evaluation_changes_neither_the_newest_nor_the_best_loss(tiny: T
 
 
 def test_eval_steps_0_means_all_and_then_all_is_what_is_compared(tiny: Tiny, run: Run) -> None:
-    evals = of(run(tiny(train__eval_steps=0), pilot=asked_at_step_5(True)), ev.EvalDone)
+    evals = of(run(tiny(train__eval_steps=0), pilot=at_step(5, commands.Evaluate(whole=True))), ev.EvalDone)
     assert [e.step for e in evals] == [0, 4, 5, 8, 12]
     assert all(e.whole and not e.aside for e in evals)
     assert all(e.best for e in evals), "the loss of this run falls all the time"
@@ -244,7 +230,7 @@ def test_a_stop_breaks_an_evaluation_off_between_two_batches(
     def pilot(trainer: Trainer, event: ev.Event) -> None:
         if not trainers:
             trainers.append(trainer)
-        asked_at_step_5(whole)(trainer, event)
+        at_step(5, commands.Evaluate(whole=whole))(trainer, event)
 
     monkeypatch.setattr(evaluate, "to_device", counting)
     events = run(tiny(train__eval_interval=4, train__eval_steps=8), pilot=pilot)

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from piloted_runs import Pilot, Run, Tiny, files, of, state_of
 
 import gpt.stepper
 from gpt import commands, fit
 from gpt import events as ev
-from gpt.config import Profile
 from gpt.fit import largest_that_fits
 from gpt.trainer import Trainer
-
-Run = Callable[..., list[ev.Event]]
-Tiny = Callable[..., Profile]
-Pilot = Callable[[Trainer, ev.Event], None]
-
-
-def of(events: list[ev.Event], kind: type) -> list[Any]:
-    return [event for event in events if isinstance(event, kind)]
 
 
 def losses(events: list[ev.Event]) -> list[float]:
     return [step.loss for step in of(events, ev.StepDone)]
-
-
-def state(folder: Path, step: int = 12) -> dict[str, Any]:
-    return json.loads((folder / "checkpoints" / f"step-{step:08d}" / "state.json").read_text())
 
 
 def portion(document: dict[str, Any]) -> tuple[int, int]:
@@ -90,8 +77,8 @@ def test_a_step_without_memory_is_taken_again_in_halves(
     said = [line.text for line in of(events, ev.LogLine) if line.level == "warning"]
     assert len(said) == 1
     assert "out of memory at step 5" in said[0] and "micro-batch 4 × 2" in said[0] and "2 GiB asked for" in said[0]
-    assert portion(state(tmp_path / "short", 4)) == (8, None)
-    assert portion(state(tmp_path / "short", 8)) == (4, 2)
+    assert portion(state_of(tmp_path / "short", 4)) == (8, None)
+    assert portion(state_of(tmp_path / "short", 8)) == (4, 2)
 
 
 @pytest.mark.parametrize("place", ["forward", "backward", "update"])
@@ -101,8 +88,8 @@ def test_a_first_step_taken_again_has_the_bits_of_one_that_fitted(
     """Dropout draws the same masks again, and the optimizer's state is made anew."""
     run(tiny(train__micro_batch_size=2, train__grad_accum_steps=4), "small")
     run(tiny(train__micro_batch_size=8), "short", pilot=short(place, step=1, above=2))
-    assert state(tmp_path / "short")["files"] == state(tmp_path / "small")["files"]
-    assert portion(state(tmp_path / "short")) == (2, 4)
+    assert files(tmp_path / "short", 12) == files(tmp_path / "small", 12)
+    assert portion(state_of(tmp_path / "short", 12)) == (2, 4)
 
 
 def test_odd_portions_fall_to_the_next_that_divides_the_step(
@@ -111,7 +98,7 @@ def test_odd_portions_fall_to_the_next_that_divides_the_step(
     profile = tiny(train__micro_batch_size=9, train__tokens_per_step=18 * 16)
     events = run(profile, "short", pilot=short("forward", above=3))
     assert [change.new for change in of(events, ev.ConfigChanged)] == ["3"]
-    train = state(tmp_path / "short")["profile"]["train"]
+    train = state_of(tmp_path / "short", 12)["profile"]["train"]
     assert (train["micro_batch_size"], train["grad_accum_steps"], train["tokens_per_step"]) == (3, None, 18 * 16)
 
 
@@ -181,7 +168,7 @@ def test_a_resumed_run_goes_on_with_what_it_came_to_unless_asked_for_a_third(
     assert (started.micro_batch_size, started.grad_accum_steps, started.tokens_per_step) == (*expected, 8 * 16)
     assert of(resumed, ev.Resumed)[0].exact == (asked == 8)
     if asked == 8:
-        assert state(tmp_path / "parted")["files"] == state(tmp_path / "whole")["files"]
+        assert files(tmp_path / "parted", 12) == files(tmp_path / "whole", 12)
 
 
 def test_smaller_portions_are_evaluated_on_the_same_windows(
@@ -216,7 +203,7 @@ def test_auto_finds_the_most_that_fit_and_keeps_the_step(
     started = of(events, ev.RunStarted)[0]
     assert (started.micro_batch_size, started.grad_accum_steps, started.tokens_per_step) == (4, 3, 12 * 16)
     assert any("micro-batch 4 × 3" in line.text for line in of(events, ev.LogLine))
-    assert state(tmp_path / "run")["profile"]["train"]["micro_batch_size"] == 4
+    assert state_of(tmp_path / "run", 12)["profile"]["train"]["micro_batch_size"] == 4
 
     monkeypatch.setattr(fit, "free_memory", lambda device: 10 * five)  # more memory now, but the run has its portions
     resumed = run(profile, resume="step-00000004")

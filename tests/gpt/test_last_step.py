@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from piloted_runs import Pilot, Run, Tiny, at_step, of, together
 
 from gpt import commands
 from gpt import events as ev
-from gpt.config import Profile
 from gpt.trainer import Trainer
 
-Run = Callable[..., list[ev.Event]]
-Tiny = Callable[..., Profile]
-Pilot = Callable[[Trainer, ev.Event], None]
-
 LAST = 4
-
-
-def of(events: list[ev.Event], kind: type) -> list[Any]:
-    return [event for event in events if isinstance(event, kind)]
 
 
 @pytest.fixture
@@ -47,26 +38,6 @@ def inside_the_last_step(*sent: commands.Command) -> Pilot:
                 return take(*args)
 
             reader.take = sending
-
-    return pilot
-
-
-def at(kind: type, *sent: commands.Command, step: int = LAST) -> Pilot:
-    """Sends commands at the first event of a kind at a step."""
-    left = list(sent)
-
-    def pilot(trainer: Trainer, event: ev.Event) -> None:
-        if isinstance(event, kind) and event.step == step:  # pyright: ignore
-            while left:
-                trainer.send(left.pop(0))
-
-    return pilot
-
-
-def together(*pilots: Pilot) -> Pilot:
-    def pilot(trainer: Trainer, event: ev.Event) -> None:
-        for each in pilots:
-            each(trainer, event)
 
     return pilot
 
@@ -117,7 +88,7 @@ def test_a_pause_in_the_last_step_holds_before_the_end(short: Tiny, run: Run) ->
     """Time to look, and to extend: the run ends once it is told to go on."""
     events = run(short(), pilot=together(
         inside_the_last_step(commands.Pause()),
-        at(ev.Paused, commands.Extend(steps=1), commands.Continue()),
+        at_step(LAST, commands.Extend(steps=1), commands.Continue(), kind=ev.Paused),
     ))  # fmt: skip
     assert [e.step for e in of(events, ev.Paused)] == [e.step for e in of(events, ev.Continued)] == [LAST]
     assert of(events, ev.Finished)[0].step == LAST + 1
@@ -125,7 +96,7 @@ def test_a_pause_in_the_last_step_holds_before_the_end(short: Tiny, run: Run) ->
 
 def test_one_step_more_than_there_is_says_so_and_stays_paused(short: Tiny, run: Run) -> None:
     events = run(short(), pilot=together(
-        inside_the_last_step(commands.Pause()), at(ev.Paused, commands.StepOnce(), commands.Continue()),
+        inside_the_last_step(commands.Pause()), at_step(LAST, commands.StepOnce(), commands.Continue(), kind=ev.Paused),
     ))  # fmt: skip
     assert any("no step is left" in line.text for line in of(events, ev.LogLine))
     assert of(events, ev.Continued) and of(events, ev.Finished)[0].step == LAST
@@ -140,7 +111,7 @@ def test_a_cooldown_without_a_length_finds_nothing_left_and_says_so(short: Tiny,
 
 
 def test_an_extension_during_the_last_evaluation_extends(short: Tiny, run: Run) -> None:
-    events = run(short(), pilot=at(ev.EvalDone, commands.Extend(steps=2)))
+    events = run(short(), pilot=at_step(LAST, commands.Extend(steps=2), kind=ev.EvalDone))
     assert [e.step for e in of(events, ev.EvalDone)] == [LAST, LAST + 2]
     assert of(events, ev.Finished)[0].step == LAST + 2
 
@@ -169,7 +140,7 @@ def test_a_last_step_that_is_known_late_is_heeded_all_the_same(short: Tiny, run:
 
 def test_what_comes_after_the_last_checkpoint_is_answered(short: Tiny, run: Run) -> None:
     sent = (commands.Extend(steps=2), commands.Sample(), commands.Leave())
-    events = run(short(checkpoint__best=False), pilot=at(ev.CheckpointSaved, *sent))
+    events = run(short(checkpoint__best=False), pilot=at_step(LAST, *sent, kind=ev.CheckpointSaved))
     late = [line.text for line in of(events, ev.LogLine) if line.level == "warning"]
     assert [text.split()[0] for text in late] == ["Extend", "Sample"] and all("too late" in text for text in late)
     assert of(events, ev.Finished)[0].step == LAST

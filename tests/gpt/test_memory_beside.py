@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from piloted_runs import Run, Tiny, at_step, files, of
 
 from gpt import commands
 from gpt import events as ev
-from gpt.config import Profile
 from gpt.model import GPT
 from gpt.trainer import Trainer
-
-Run = Callable[..., list[ev.Event]]
-Tiny = Callable[..., Profile]
-
-
-def of(events: list[ev.Event], kind: type) -> list[Any]:
-    return [event for event in events if isinstance(event, kind)]
 
 
 def warnings(events: list[ev.Event]) -> list[str]:
     return [line.text for line in of(events, ev.LogLine) if line.level == "warning"]
-
-
-def files(folder: Path) -> dict[str, str]:
-    return json.loads((folder / "checkpoints/latest/state.json").read_text())["files"]
 
 
 def evaluations_hold(most: int) -> Callable[[Trainer, ev.Event], None]:
@@ -78,12 +66,7 @@ def test_an_evaluation_that_cannot_fit_is_left_out_and_training_goes_on(tiny: Ti
 
 def drawn(tiny: Tiny, run: Run, name: str) -> list[ev.Event]:
     """Three samples of eight tokens after the third step."""
-
-    def pilot(trainer: Trainer, event: ev.Event) -> None:
-        if isinstance(event, ev.StepDone) and event.step == 3:
-            trainer.send(commands.Sample(count=3))
-
-    return run(tiny(train__max_steps=4, train__eval_interval=0), name, pilot=pilot)
+    return run(tiny(train__max_steps=4, train__eval_interval=0), name, pilot=at_step(3, commands.Sample(count=3)))
 
 
 @pytest.mark.parametrize("after", [0, 3])

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from piloted_runs import Run, Tiny, at_step, files, of
 
 from gpt import commands
 from gpt import events as ev
-from gpt.config import ModelConfig, OptimConfig, Profile
+from gpt.config import ModelConfig, OptimConfig
 from gpt.model import GPT
 from gpt.optim import make_optimizer, set_learning_rate, set_weight_decay
-from gpt.trainer import Trainer
 
-Run = Callable[..., list[ev.Event]]
-Tiny = Callable[..., Profile]
 MUON = OptimConfig(name="muon", learning_rate=0.1, weight_decay=0.5)
 
 
@@ -152,29 +149,19 @@ def test_a_scaled_step_is_taken_by_both_or_by_neither(model: GPT, gradient: floa
 def test_a_stopped_and_resumed_run_with_muon_ends_with_the_same_bits(
     tiny: Tiny, run: Run, tmp_path: Path, stop_at: int
 ) -> None:
-    def stop(trainer: Trainer, event: ev.Event) -> None:
-        if isinstance(event, ev.StepDone) and event.step == stop_at:
-            trainer.send(commands.Stop(save=True))
-
     profile = tiny(optim__name="muon")
     run(profile, "whole")
-    run(profile, "parted", pilot=stop)
+    run(profile, "parted", pilot=at_step(stop_at, commands.Stop(save=True)))
     torch.manual_seed(99)
-    (resumed,) = [event for event in run(profile, "parted", resume="latest") if isinstance(event, ev.Resumed)]
+    (resumed,) = of(run(profile, "parted", resume="latest"), ev.Resumed)
     assert (resumed.step, resumed.exact) == (stop_at, True)
-    files = [
-        json.loads((tmp_path / name / "checkpoints/latest/state.json").read_text()) for name in ("whole", "parted")
-    ]
-    assert files[0]["step"] == files[1]["step"] == 12
-    assert files[0]["files"] == files[1]["files"]
+    assert files(tmp_path / "whole", 12) == files(tmp_path / "parted", 12)
 
 
 def test_a_run_learns_with_muon_at_adamws_rate(tiny: Tiny, run: Run) -> None:
     settings = {"train__max_steps": 60, "train__eval_interval": 60, "checkpoint__interval": 0, "model__dropout": 0.0}
     ends = {
-        name: [
-            event.val_loss for event in run(tiny(optim__name=name, **settings), name) if isinstance(event, ev.EvalDone)
-        ]
+        name: [event.val_loss for event in of(run(tiny(optim__name=name, **settings), name), ev.EvalDone)]
         for name in ("adamw", "muon")
     }
     assert ends["muon"][0] == ends["adamw"][0] == pytest.approx(math.log(256), abs=0.3)

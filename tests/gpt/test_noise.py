@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from piloted_runs import Run, Tiny
 
 from gpt import events as ev
-from gpt.config import Profile
 from gpt.data import open_dataset
 from gpt.device import choose
 from gpt.ledger import TimeLedger
 from gpt.noise import NoiseScale, moments
 from gpt.probe import norm_of_part, part_of_step
 from gpt.snapshot import build
-
-Run = Callable[..., list[ev.Event]]
-Tiny = Callable[..., Profile]
 
 
 def linear_regression(seed: int, size: int, dimensions: int = 50) -> tuple[np.ndarray, float, float]:

@@ -11,19 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from piloted_runs import Run, Tiny, of
 
 from gpt import commands, rangetest
 from gpt import events as ev
-from gpt.config import Profile
 from gpt.rangetest import has_diverged, suggest
 from gpt.trainer import Trainer
-
-Run = Callable[..., list[ev.Event]]
-Tiny = Callable[..., Profile]
-
-
-def of(events: list[ev.Event], kind: type) -> list[Any]:
-    return [event for event in events if isinstance(event, kind)]
 
 
 def digest(folder: Path, step: int = 12) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from piloted_runs import at_step
 
 from gpt import commands, reader
 from gpt import events as ev
@@ -148,18 +149,13 @@ def test_a_run_that_reads_ahead_ends_with_the_same_bits_and_no_thread(
     def ends(folder: str) -> dict[str, str]:
         return checkpoint.verify(tmp_path / folder / "checkpoints/step-00000012")["files"]
 
-    def pilot(trainer: Trainer, event: ev.Event) -> None:
-        if isinstance(event, ev.StepDone) and event.step == 5:
-            trainer.send(commands.Pause())
-            trainer.send(commands.Stop(save=True))
-
     profile = tiny(train__grad_accum_steps=4)
     run(profile, "at once")
     before = threading.active_count()
     monkeypatch.setattr(reader, "_pays", lambda *_: (True, "the test says so"))
     events = run(profile, "ahead")
     assert "reading ahead on: the test says so" in [e.text for e in events if isinstance(e, ev.LogLine)]
-    run(profile, "parted", pilot=pilot)
+    run(profile, "parted", pilot=at_step(5, commands.Pause(), commands.Stop(save=True)))
     run(profile, "parted", resume="latest")
     assert ends("ahead") == ends("at once") == ends("parted")
     assert threading.active_count() == before

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import torch
+from piloted_runs import Run, Tiny, at_step, of
 
 from gpt import commands
 from gpt import events as ev
-from gpt.config import Profile
 from gpt.trainer import Trainer
-
-Run = Callable[..., list[ev.Event]]
-Tiny = Callable[..., Profile]
-
-
-def of(events: list[ev.Event], kind: type) -> list[Any]:
-    return [event for event in events if isinstance(event, kind)]
 
 
 def digest(folder: Path, step: int) -> dict[str, str]:
@@ -48,13 +40,9 @@ def test_sampling_evaluating_and_saving_change_nothing(tiny: Tiny, run: Run, tmp
 def test_a_stopped_and_resumed_run_ends_with_the_same_bits(
     tiny: Tiny, run: Run, tmp_path: Path, stop_at: int, accum: int
 ) -> None:
-    def stop(trainer: Trainer, event: ev.Event) -> None:
-        if isinstance(event, ev.StepDone) and event.step == stop_at:
-            trainer.send(commands.Stop(save=True))
-
     profile = tiny(train__grad_accum_steps=accum)
     run(profile, "whole")
-    run(profile, "parted", pilot=stop)
+    run(profile, "parted", pilot=at_step(stop_at, commands.Stop(save=True)))
     torch.manual_seed(99)  # the process it resumes in has its own history
     resumed = run(profile, "parted", resume="latest")
     assert of(resumed, ev.Resumed) == [ev.Resumed(step=stop_at, exact=True, time=of(resumed, ev.Resumed)[0].time)]
@@ -101,11 +89,7 @@ def test_a_stop_while_paused_inside_a_step_saves_the_last_whole_one(tiny: Tiny, 
 
 
 def test_a_live_change_survives_a_resume(tiny: Tiny, run: Run, tmp_path: Path) -> None:
-    def change(trainer: Trainer, event: ev.Event) -> None:
-        if isinstance(event, ev.StepDone) and event.step == 3:
-            trainer.send(commands.SetConfig(changes={"optim.learning_rate": 2e-3}))
-
-    run(tiny(), pilot=change)
+    run(tiny(), pilot=at_step(3, commands.SetConfig(changes={"optim.learning_rate": 2e-3})))
     state = json.loads((tmp_path / "run/checkpoints/step-00000004/state.json").read_text())
     assert state["profile"]["optim"]["learning_rate"] == 2e-3
     assert state["config_log"] == [{"step": 3, "key": "optim.learning_rate", "old": 1e-2, "new": 2e-3}]

@@ -2,55 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import math
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from piloted_runs import Pilot, Run, Tiny, at_step, files, of, together
 
 from gpt import checkpoint, commands
 from gpt import events as ev
-from gpt.config import Profile, replace
+from gpt.config import replace
 from gpt.steering import rate_changes, settings_then
 from gpt.trainer import Trainer
-
-Run = Callable[..., list[ev.Event]]
-Tiny = Callable[..., Profile]
-Pilot = Callable[[Trainer, ev.Event], None]
-
-
-def of(events: list[ev.Event], kind: type) -> list[Any]:
-    return [event for event in events if isinstance(event, kind)]
-
-
-def files(folder: Path, step: int) -> dict[str, str]:
-    return json.loads((folder / f"checkpoints/step-{step:08d}/state.json").read_text())["files"]
 
 
 def steps_in(folder: Path) -> list[int]:
     return sorted(int(path.name[5:]) for path in folder.glob("step-*"))
 
 
-def once_at(step: int, *send: commands.Command) -> Pilot:
-    """Sends commands when a step is done for the first time."""
-    left = list(send)
-
-    def pilot(trainer: Trainer, event: ev.Event) -> None:
-        if isinstance(event, ev.StepDone) and event.step == step:
-            while left:
-                trainer.send(left.pop(0))
-
-    return pilot
-
-
 @pytest.mark.parametrize("accum", [1, 3])
 def test_without_a_change_the_same_steps_follow_again(tiny: Tiny, run: Run, tmp_path: Path, accum: int) -> None:
     profile = tiny(train__grad_accum_steps=accum)
     quiet = run(profile, "quiet")
-    events = run(profile, "back", pilot=once_at(10, commands.Rewind(step=4)))
+    events = run(profile, "back", pilot=at_step(10, commands.Rewind(step=4)))
     resumed = of(events, ev.Resumed)[0]
     assert (resumed.step, resumed.exact, resumed.left, resumed.why) == (4, True, 10, "")
     losses = [step.loss for step in of(quiet, ev.StepDone)]
@@ -61,7 +36,7 @@ def test_without_a_change_the_same_steps_follow_again(tiny: Tiny, run: Run, tmp_
 
 
 def test_the_present_is_saved_first_and_what_is_left_is_kept_aside(tiny: Tiny, run: Run, tmp_path: Path) -> None:
-    events = run(tiny(), pilot=once_at(10, commands.Rewind(step=4)))
+    events = run(tiny(), pilot=at_step(10, commands.Rewind(step=4)))
     (safety,) = [event for event in of(events, ev.CheckpointSaved) if event.reason == "safety"]
     assert safety.step == 10 and events.index(safety) < events.index(of(events, ev.Resumed)[0])
     parent = tmp_path / "run/checkpoints"
@@ -72,8 +47,8 @@ def test_the_present_is_saved_first_and_what_is_left_is_kept_aside(tiny: Tiny, r
 
 
 def test_a_second_rewind_gets_a_folder_of_its_own(tiny: Tiny, run: Run, tmp_path: Path) -> None:
-    first, second = once_at(10, commands.Rewind(step=4)), once_at(11, commands.Rewind(step=8))
-    run(tiny(), pilot=lambda *about: (first(*about), second(*about)))
+    first, second = at_step(10, commands.Rewind(step=4)), at_step(11, commands.Rewind(step=8))
+    run(tiny(), pilot=together(first, second))
     parent = tmp_path / "run/checkpoints"
     assert [folder.name for folder in checkpoint.abandoned(parent)] == ["1", "2"]
     assert [steps_in(folder) for folder in checkpoint.abandoned(parent)] == [[8, 10], [11]]
@@ -82,7 +57,7 @@ def test_a_second_rewind_gets_a_folder_of_its_own(tiny: Tiny, run: Run, tmp_path
 def test_nothing_is_deleted_however_few_checkpoints_are_kept(tiny: Tiny, run: Run, tmp_path: Path) -> None:
     """The one that the run goes back to is the oldest that `keep` has left: saving the present must not delete it."""
     profile = tiny(checkpoint__keep=1, checkpoint__best=False, train__max_steps=11)
-    events = run(profile, pilot=once_at(10, commands.Rewind(step=8)))
+    events = run(profile, pilot=at_step(10, commands.Rewind(step=8)))
     assert of(events, ev.Resumed)[0].step == 8
     assert steps_in(tmp_path / "run/checkpoints/abandoned/1") == [10]
 
@@ -90,8 +65,8 @@ def test_nothing_is_deleted_however_few_checkpoints_are_kept(tiny: Tiny, run: Ru
 def test_settings_changed_on_the_way_that_is_left_are_taken_back(tiny: Tiny, run: Run, tmp_path: Path) -> None:
     profile = tiny()
     change = commands.SetConfig(changes={"optim.learning_rate": 5.0, "sample.max_new_tokens": 3})
-    changing, back = once_at(6, change), once_at(9, commands.Rewind(step=4))
-    events = run(profile, "back", pilot=lambda *about: (changing(*about), back(*about)))
+    changing, back = at_step(6, change), at_step(9, commands.Rewind(step=4))
+    events = run(profile, "back", pilot=together(changing, back))
     assert of(events, ev.Resumed)[0].exact
     changed = [(event.step, event.key, event.new) for event in of(events, ev.ConfigChanged)]
     assert changed == [
@@ -102,9 +77,9 @@ def test_settings_changed_on_the_way_that_is_left_are_taken_back(tiny: Tiny, run
 
 
 def test_the_settings_of_now_can_be_kept_and_others_asked_for(tiny: Tiny, run: Run) -> None:
-    changing = once_at(6, commands.SetConfig(changes={"optim.grad_clip": 0.5}))
-    back = once_at(9, commands.Rewind(step=4, changes={"optim.learning_rate": 1e-3, "model.n_layer": 9}, as_then=False))
-    events = run(tiny(), pilot=lambda *about: (changing(*about), back(*about)))
+    changing = at_step(6, commands.SetConfig(changes={"optim.grad_clip": 0.5}))
+    back = at_step(9, commands.Rewind(step=4, changes={"optim.learning_rate": 1e-3, "model.n_layer": 9}, as_then=False))
+    events = run(tiny(), pilot=together(changing, back))
     resumed = of(events, ev.Resumed)[0]
     assert not resumed.exact and "optim.grad_clip 1.0 → 0.5" in resumed.why and "optim.learning_rate" in resumed.why
     assert [(e.step, e.key) for e in of(events, ev.ConfigChanged)] == [
@@ -148,7 +123,7 @@ def test_where_it_cannot_go_back_it_says_why_and_goes_on_as_if_nothing_had_been(
     profile = tiny(train__grad_accum_steps=2)
     run(profile, "quiet")
     write = checkpoint.write
-    back = once_at(10, commands.Rewind(step=5 if spoil == "missing" else 4))
+    back = at_step(10, commands.Rewind(step=5 if spoil == "missing" else 4))
 
     def pilot(trainer: Trainer, event: ev.Event) -> None:
         if isinstance(event, ev.StepDone) and event.step == 9:
@@ -176,7 +151,7 @@ def test_a_run_that_is_spoilt_goes_back_though_the_present_cannot_be_saved(
 ) -> None:
     profile = replace(tiny(), {"guard.policy": "off"})
     run(profile, "quiet")
-    back, spoilt = once_at(10, commands.Rewind(step=8)), [9]
+    back, spoilt = at_step(10, commands.Rewind(step=8)), [9]
 
     def pilot(trainer: Trainer, event: ev.Event) -> None:
         if isinstance(event, ev.RunStarted):
@@ -199,7 +174,7 @@ def test_a_run_stopped_after_a_rewind_goes_on_from_the_new_way(tiny: Tiny, run: 
         if isinstance(event, ev.CheckpointSaved) and event.reason == "rewind":
             trainer.send(commands.Stop(save=False))
 
-    back = once_at(10, commands.Rewind(step=4, changes={"optim.learning_rate": 1e-3}))
+    back = at_step(10, commands.Rewind(step=4, changes={"optim.learning_rate": 1e-3}))
     run(tiny(), pilot=pilot)
     path, state, _ = checkpoint.newest(tmp_path / "run/checkpoints")
     assert (path.name, state["profile"]["optim"]["learning_rate"]) == ("step-00000004", 1e-3)
@@ -208,13 +183,13 @@ def test_a_run_stopped_after_a_rewind_goes_on_from_the_new_way(tiny: Tiny, run: 
 
 
 def test_a_whole_evaluation_of_the_way_that_was_left_is_forgotten(tiny: Tiny, run: Run) -> None:
-    evaluating, back = once_at(6, commands.Evaluate(whole=True)), once_at(7, commands.Rewind(step=4))
+    evaluating, back = at_step(6, commands.Evaluate(whole=True)), at_step(7, commands.Rewind(step=4))
 
     def pilot(trainer: Trainer, event: ev.Event) -> None:
         evaluating(trainer, event)
         back(trainer, event)
         if isinstance(event, ev.Resumed):
-            again.append(once_at(6, commands.Evaluate(whole=True)))
+            again.append(at_step(6, commands.Evaluate(whole=True)))
         for each in again:
             each(trainer, event)
 

@@ -11,15 +11,12 @@ import psutil
 import pytest
 import safetensors.torch
 import torch
+from piloted_runs import Run, Tiny, of
 
 from gpt import checkpoint, commands, hostcopy, saver, tensorfile
 from gpt import events as ev
-from gpt.config import Profile
 from gpt.saver import Saver
 from gpt.trainer import Trainer
-
-Run = Callable[..., list[ev.Event]]
-Tiny = Callable[..., Profile]
 
 PATIENCE = 30.0
 """Seconds after which a test gives up on another thread."""
@@ -84,10 +81,6 @@ def no_checkpoint_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path / "checkpoints")
-
-
-def of(events: list[ev.Event], kind: type) -> list[Any]:
-    return [event for event in events if isinstance(event, kind)]
 
 
 def test_a_file_is_byte_for_byte_what_the_safetensors_library_writes(tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from piloted_runs import Run, Tiny
 
 from gpt import checkpoint
 from gpt import events as ev
 from gpt.byte_letters import LETTERS, spelled
-from gpt.config import ModelConfig, Profile
+from gpt.config import ModelConfig
 from gpt.device import Device
 from gpt.errors import CheckpointError, DataError, DeviceError
 from gpt.interop.hftokenizer import HuggingFaceTokenizer, tokenizer_of
@@ -28,8 +29,6 @@ from gpt.suites import huggingface_folder, run_suites
 from gpt.tokenizer import ByteTokenizer, CharTokenizer, Gpt2Tokenizer, Tokenizer
 from gpt.tokens import Tokens
 
-Run = Callable[..., list[ev.Event]]
-Tiny = Callable[..., Profile]
 CPU = Device(torch.device("cpu"), "cpu", "float32", False, "", None, None)
 TEXT = "zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich\n" * 5
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from piloted_runs import Run, Tiny, at_step, state_of, together
 
 from gpt import commands
 from gpt import events as ev
@@ -15,9 +15,6 @@ from gpt.config import Profile, decode, replace
 from gpt.schedule import learning_rate
 from gpt.steering import cooldown_changes, default_cooldown, extension_changes
 from gpt.trainer import Trainer
-
-Run = Callable[..., list[ev.Event]]
-Tiny = Callable[..., Profile]
 
 
 def profile_with(**optim: Any) -> Profile:
@@ -127,15 +124,6 @@ def test_a_decay_that_has_begun_ends_where_it_would_have(schedule: str):
 # -- in a run ----------------------------------------------------------------------------------------------------------
 
 
-def at_step(step: int, *sent: commands.Command) -> Callable[[Trainer, ev.Event], None]:
-    def pilot(trainer: Trainer, event: ev.Event) -> None:
-        if isinstance(event, ev.StepDone) and event.step == step:
-            for command in sent:
-                trainer.send(command)
-
-    return pilot
-
-
 def lrs(events: list[ev.Event]) -> dict[int, float]:
     return {event.step: event.lr for event in events if isinstance(event, ev.StepDone)}
 
@@ -187,21 +175,13 @@ def test_steering_from_inside_a_step_waits_for_its_end_and_a_save_after_it_too(t
 def test_a_cooldown_survives_a_stop_and_a_resume_bit_for_bit(tiny: Tiny, run: Run, tmp_path: Path, name: str):
     """The process that goes on has the settings of the checkpoint, as the command line's resume takes them."""
     profile = tiny(optim__name=name, train__eval_interval=0)
-    steer = at_step(5, commands.Extend(steps=9), commands.Cooldown(steps=5))
-    run(profile, "whole", pilot=steer)
-
-    def stopping(trainer: Trainer, event: ev.Event) -> None:
-        steer(trainer, event)
-        at_step(7, commands.Stop())(trainer, event)
-
-    run(profile, "parted", pilot=stopping)
-    checkpoints = tmp_path / "parted/checkpoints"
-    kept = decode(json.loads((checkpoints / "latest/state.json").read_text())["profile"])
+    steer = (commands.Extend(steps=9), commands.Cooldown(steps=5))
+    run(profile, "whole", pilot=at_step(5, *steer))
+    run(profile, "parted", pilot=together(at_step(5, *steer), at_step(7, commands.Stop())))
+    kept = decode(state_of(tmp_path / "parted")["profile"])
     (resumed,) = [e for e in run(kept, "parted", resume="latest") if isinstance(e, ev.Resumed)]
     assert (resumed.step, resumed.exact) == (7, True)
-    states = [
-        json.loads((tmp_path / which / "checkpoints/latest/state.json").read_text()) for which in ("whole", "parted")
-    ]
+    states = [state_of(tmp_path / which) for which in ("whole", "parted")]
     assert states[0]["step"] == states[1]["step"] == 10
     assert states[0]["files"] == states[1]["files"]
     assert states[0]["config_log"] == states[1]["config_log"] != []

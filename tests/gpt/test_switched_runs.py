@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from piloted_runs import Run, Tiny, at_step, of, state_of
 
 from gpt import checkpoint, commands
 from gpt import events as ev
-from gpt.config import SWITCHES, Profile
-from gpt.trainer import Trainer
-
-Run = Callable[..., list[ev.Event]]
-Tiny = Callable[..., Profile]
+from gpt.config import SWITCHES
 
 ALL: dict[str, Any] = {
     "model__positions": "rotary", "model__norm": "rmsnorm", "model__activation": "swiglu", "model__qk_norm": True,
@@ -24,26 +19,14 @@ ALL: dict[str, Any] = {
 }  # fmt: skip
 
 
-def of(events: list[ev.Event], kind: type) -> list[Any]:
-    return [event for event in events if isinstance(event, kind)]
-
-
-def state_of(folder: Path, name: str = "latest") -> dict[str, Any]:
-    return json.loads((folder / "checkpoints" / name / "state.json").read_text())
-
-
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_run_with_all_switches_on_learns_and_resumes_with_the_same_bits(
     tiny: Tiny, run: Run, tmp_path: Path, optimizer: str
 ) -> None:
-    def stop(trainer: Trainer, event: ev.Event) -> None:
-        if isinstance(event, ev.StepDone) and event.step == 6:
-            trainer.send(commands.Stop(save=True))
-
     profile = tiny(**ALL, model__bias=False, train__grad_accum_steps=2, optim__name=optimizer)
     evals = of(run(profile, "whole"), ev.EvalDone)
     assert evals[-1].val_loss < evals[0].val_loss - 1
-    run(profile, "parted", pilot=stop)
+    run(profile, "parted", pilot=at_step(6, commands.Stop(save=True)))
     torch.manual_seed(99)  # the process it resumes in has its own history
     resumed = of(run(profile, "parted", resume="latest"), ev.Resumed)[0]
     assert (resumed.step, resumed.exact) == (6, True)
@@ -76,7 +59,7 @@ def test_a_checkpoint_older_than_the_switches_is_gpt2s_and_goes_on(
     tiny: Tiny, run: Run, tmp_path: Path, now: dict[str, Any]
 ) -> None:
     run(tiny())
-    state = state_of(tmp_path / "run", "step-00000004")
+    state = state_of(tmp_path / "run", 4)
     for key in SWITCHES:
         state["model"].pop(key, None)
         del state["profile"]["model"][key]
@@ -85,10 +68,10 @@ def test_a_checkpoint_older_than_the_switches_is_gpt2s_and_goes_on(
     tensors = {name: checkpoint.load_tensors(path, name) for name in names}
     del state["sha256"], state["format"]
     checkpoint.write(path.parent, state.pop("step"), tensors, state)
-    whole = state_of(tmp_path / "run", "step-00000012")["files"]
+    whole = state_of(tmp_path / "run", 12)["files"]
     resumed = of(run(tiny(**now), resume="step-00000004"), ev.Resumed)[0]
     assert resumed.exact or now, resumed.why
-    assert state_of(tmp_path / "run", "step-00000012")["files"] == whole
+    assert state_of(tmp_path / "run", 12)["files"] == whole
 
 
 def test_how_weights_begin_does_not_matter_to_those_that_have_begun(tiny: Tiny, run: Run) -> None:

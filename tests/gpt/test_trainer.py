@@ -5,25 +5,17 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from piloted_runs import Run, Tiny, at_step, of
 
 from gpt import commands
 from gpt import events as ev
-from gpt.config import Profile
 from gpt.schedule import learning_rate
 from gpt.trainer import Trainer
-
-Run = Callable[..., list[ev.Event]]
-Tiny = Callable[..., Profile]
-
-
-def of(events: list[ev.Event], kind: type) -> list[Any]:
-    return [event for event in events if isinstance(event, kind)]
 
 
 def test_a_run_steps_evaluates_saves_and_ends(tiny: Tiny, run: Run, tmp_path: Path) -> None:
@@ -135,11 +127,7 @@ def test_live_settings_apply_at_the_next_step_and_the_rest_is_refused_with_a_rea
 
 
 def test_stop_without_saving_leaves_no_checkpoint(tiny: Tiny, run: Run, tmp_path: Path) -> None:
-    def stop(trainer: Trainer, event: ev.Event) -> None:
-        if isinstance(event, ev.StepDone) and event.step == 2:
-            trainer.send(commands.Stop(save=False))
-
-    events = run(tiny(), pilot=stop)
+    events = run(tiny(), pilot=at_step(2, commands.Stop(save=False)))
     assert of(events, ev.Finished)[0].reason == "discarded"
     assert not (tmp_path / "run/checkpoints").exists()
 
@@ -214,11 +202,8 @@ def test_a_stop_at_a_saved_step_keeps_what_has_changed_since(tiny: Tiny, run: Ru
 
 
 def test_a_rate_and_its_floor_change_together(tiny: Tiny, run: Run) -> None:
-    def pilot(trainer: Trainer, event: ev.Event) -> None:
-        if isinstance(event, ev.StepDone) and event.step == 3:
-            trainer.send(commands.SetConfig(changes={"optim.learning_rate": 1e-4, "optim.min_lr": 1e-5}))
-
-    events = run(tiny(optim__min_lr=1e-3), pilot=pilot)
+    lower = commands.SetConfig(changes={"optim.learning_rate": 1e-4, "optim.min_lr": 1e-5})
+    events = run(tiny(optim__min_lr=1e-3), pilot=at_step(3, lower))
     assert {e.key for e in of(events, ev.ConfigChanged)} == {"optim.learning_rate", "optim.min_lr"}
     assert not of(events, ev.ConfigRefused)
 
