@@ -22,7 +22,7 @@ from gpt.shards import open_shard, split_shards
 from gpt.tokenizer import CharTokenizer, Tokenizer, load_tokenizer, tokenizer_from_dict
 from gpt.tokens import Tokens
 
-__all__ = ["BatchOrder", "Dataset", "Tokens", "check_source", "evaluation_starts", "open_dataset"]
+__all__ = ["BatchOrder", "Dataset", "Tokens", "check_source", "evaluation_starts", "open_dataset", "rows_of_embedding"]
 
 _SPLITS: tuple[Literal["train"], Literal["val"]] = ("train", "val")
 _CHECKED_WHOLE_BYTES = 64 * 2**20
@@ -98,6 +98,24 @@ def check_source(data: DataConfig, model: ModelConfig) -> None:
             Tokens.open(paths, vocab_size=vocab_size)
         else:
             Tokens.open(paths, vocab_size=vocab_size, in_memory=0).check_samples()
+
+
+def rows_of_embedding(data: DataConfig, model: ModelConfig) -> int | None:
+    """Ids that the model will have, without tokenizing anything; None where what settles that is not here, or is a text
+    too long to be looked through at once."""
+    if model.vocab_size is not None:
+        return model.vocab_size
+    try:
+        if data.dir is not None:
+            return _prepared_folder(data.dir, data)[1].vocab_size
+        if data.tokenizer != "char":
+            return load_tokenizer(data.tokenizer or "byte").vocab_size
+        files = source_files(data)
+        if sum(path.stat().st_size for path in files) > _CHECKED_WHOLE_BYTES:
+            return None
+        return CharTokenizer.of_text(read_text(files)).vocab_size
+    except DataError:
+        return None
 
 
 def _check_text(data: DataConfig, model: ModelConfig) -> None:

@@ -41,7 +41,7 @@ def find_threads(evidence: Evidence) -> Iterator[Diagnosis]:
     asked = evidence.profile.train.threads if evidence.profile else None
     each = max(1, cores // ranks(evidence))
     if used > each:
-        title = f"{used} threads on {each} cores"
+        title = f"{used} threads on {each} core{'s' * (each > 1)}"
         why = (
             "The threads of a step wait for each other at each operator's end. Where two share a core, all wait for "
             "the one that is not running: a step can take many times as long."

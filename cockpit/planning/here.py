@@ -11,6 +11,7 @@ from cockpit.planning.devices import CARDS, Card, find_card
 from cockpit.planning.plan import Machine, machine_of
 from cockpit.runs import list_runs
 from cockpit.state import RunState, reduce_all
+from gpt import data
 from gpt.config import Profile
 from gpt.errors import DataError, ProfileError
 from gpt.tokenizer import load_tokenizer
@@ -18,7 +19,7 @@ from gpt.tokenizer import load_tokenizer
 DEFAULT_SHARE = 0.4
 """MFU that is assumed where none was measured: about what one GPU reaches with a compiled 124M model."""
 ASSUMED_CHARACTERS = 128
-"""Rows of a character model's embedding before its text has been read; a few more or less change nothing."""
+"""Rows of a character model's embedding where its text is not here; a few more or less change nothing."""
 
 
 def choose_machine(
@@ -82,9 +83,9 @@ def measured_speed(profile: Profile, runs_dir: Path) -> tuple[float, str] | None
 
 
 def rows_of_embedding(profile: Profile) -> tuple[int, bool]:
-    """(rows of the token embedding, whether that is certain): a character model's follow from its text, unread here."""
-    if profile.model.vocab_size is not None:
-        return profile.model.vocab_size, True
+    """(rows of the token embedding, whether that is certain): they follow from the data, which need not be here yet."""
+    if (rows := data.rows_of_embedding(profile.data, profile.model)) is not None:
+        return rows, True
     if profile.data.tokenizer == "char":
         return ASSUMED_CHARACTERS, False
     default = "gpt2" if profile.data.dir is not None else "byte"

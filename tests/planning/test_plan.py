@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -208,3 +209,22 @@ def test_a_mistake_gets_one_line(capsys: pytest.CaptureFixture[str], arguments: 
 
 def test_json_holds_no_object_that_is_not_json() -> None:
     assert json.loads(json.dumps(as_json(plan_on("4070"))))["grad_accum_steps"] == 64
+
+
+@pytest.mark.parametrize(("data", "rows"), [
+    ('input = "here.txt"\ntokenizer = "char"', 5), ('input = "elsewhere.txt"\ntokenizer = "char"', 128),
+    ('input = "here.txt"', 256), ('dir = "characters"', 3), ('dir = "elsewhere"', 50257),
+])  # fmt: skip
+def test_the_vocabulary_is_that_of_the_data_where_they_are_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], data: str, rows: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("here.txt").write_text("abcde" * 20)
+    Path("characters").mkdir()
+    meta = {"vocab_size": 3, "itos": dict(enumerate("xyz")), "stoi": {c: i for i, c in enumerate("xyz")}}
+    Path("characters/meta.pkl").write_bytes(pickle.dumps(meta))
+    Path("p.toml").write_text(f"[model]\nn_layer = 1\nn_head = 1\nn_embd = 8\nblock_size = 4\n[data]\n{data}\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", "p.toml", "--json"])
+    assert ended.value.code == 0
+    assert json.loads(capsys.readouterr().out)["parameters_by_part"]["token embedding"] == 8 * rows
