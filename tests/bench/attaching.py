@@ -25,37 +25,16 @@ from pathlib import Path
 import msgspec
 import psutil
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from cockpit.link.client import SocketLine
 from cockpit.link.place import knock
 from cockpit.link.wire import PROTOCOL, Ask, encode
 from cockpit.pseudoterminal import PseudoTerminal
 from cockpit.runs import Run
 from gpt import events as ev
+from tests.terminal.harness import PROFILE, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-PROFILE = """\
-name = "sums"
-[model]
-n_layer = 2
-n_head = 2
-n_embd = 48
-block_size = 32
-[data]
-input = "sums.txt"
-[train]
-max_steps = 100_000_000
-micro_batch_size = 8
-eval_interval = 0
-eval_steps = 1
-device = "cpu"
-threads = 1
-[checkpoint]
-interval = 0
-[sample]
-prompts = ["1 + "]
-[device]
-peak_tflops = 0.05
-"""
 SERVE = """\
 import sys
 from pathlib import Path
@@ -97,7 +76,7 @@ def write_long(folder: Path, steps: int) -> None:
     """A run's folder with a log of so many steps, a clock and meters beside every twelfth."""
     folder.mkdir(mode=0o700)
     run = Run(folder)
-    run.write_profile(PROFILE)
+    run.write_profile(PROFILE.replace("max_steps = 200_000", "max_steps = 100_000_000"))
     run.write_facts({"run": folder.name})
     at = time.time() - steps * 0.08
     done = ev.StepDone(

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from gpt.config import Profile, decode
+from tests.tiny_runs import sums
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -19,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 def tiny(tmp_path: Path) -> Callable[..., Profile]:
     """Makes a profile whose step takes a few ms; keyword arguments go into [train]."""
     text = tmp_path / "sums.txt"
-    text.write_text("".join(f"{a} + {b} = {a + b}\n" for a in range(20) for b in range(20)))
+    text.write_text(sums())
 
     def make(**train: Any) -> Profile:
         return decode({

@@ -18,8 +18,9 @@ import psutil
 
 from gpt import events as ev
 from tests.chaos.gate import Effort, Outcome, gate, scratch, spread
-from tests.terminal.harness import PROFILE, ROOT, Cockpit, patched, sums
+from tests.terminal.harness import PROFILE, ROOT, Cockpit, patched
 from tests.terminal.holding import HOLD, HOLDS, SETTINGS
+from tests.tiny_runs import sums
 
 PHASES = {"starting": {"gpt.trainer": HOLD + "build = held(build)"}, **HOLDS, "paused": {}}
 _MODE = re.compile(rb"\x1b\[\?([0-9;]+)([hl])")
@@ -112,7 +113,7 @@ def _cell(cell: tuple[str, str]) -> list[str]:
     name, phase = cell
     desk = Path(tempfile.mkdtemp(prefix="signalled-", dir=scratch()))
     try:
-        (desk / "sums.txt").write_text(sums())
+        (desk / "sums.txt").write_text(sums(60))
         (desk / "sums.toml").write_text(PROFILE)
         with Cockpit("sums.toml", "--run", "r", *SETTINGS, cwd=desk, env=patched(desk, PHASES[phase])) as cockpit:
             return [f"{name} while {phase}: {wrong}" for wrong in _signalled(cockpit, name, phase)]

@@ -17,7 +17,8 @@ import psutil
 
 from cockpit.runs import Run
 from tests.chaos.gate import Effort, Outcome, gate, scratch
-from tests.terminal.harness import PATIENCE, PROFILE, ROOT, sums
+from tests.terminal.harness import PATIENCE, PROFILE, ROOT
+from tests.tiny_runs import sums
 
 SECONDS = 75.0
 """In one push; `make chaos-long` takes half an hour."""
@@ -50,7 +51,7 @@ def soak(effort: Effort) -> Outcome:
 def _soaked(desk: Path, seconds: float) -> Outcome:
     from gpt import events as ev
 
-    (desk / "sums.txt").write_text(sums())
+    (desk / "sums.txt").write_text(sums(60))
     (desk / "sums.toml").write_text(PROFILE)
     settings = ["train.eval_interval=400", "sample.interval=300", "checkpoint.interval=500", "sample.max_new_tokens=8",
                 "train.log_interval=50"]  # fmt: skip

@@ -11,36 +11,24 @@ from typing import Any
 import torch
 
 from gpt.checkpoint import folder_name
-from gpt.config import Profile, decode
+from gpt.config import Profile
 from gpt.trainer import Trainer
 from tests.chaos.gate import scratch
+from tests.tiny_runs import sums, tiny_profile
 
-TEXT = "".join(f"{a} + {b} = {a + b}\n" for a in range(20) for b in range(20))
+TEXT = sums()
+_SMALLER = {
+    "model__n_layer": 1, "model__n_embd": 16, "train__max_steps": 14, "train__eval_interval": 3, "train__eval_steps": 1,
+    "checkpoint__interval": 2, "checkpoint__keep": 2, "sample__interval": 5, "sample__max_new_tokens": 4,
+}  # fmt: skip
 
 
 def profile(folder: Path, **changes: Any) -> Profile:
-    """A profile whose text lies in `folder`; changes are dotted keys with `__` for the dot.
-
-    With dropout: an end with the same weights needs the generators, too, to be as they were.
-    """
+    """A tiny profile, smaller still and busier beside training, whose text lies in `folder`."""
     text = folder / "sums.txt"
     if not text.exists():
         text.write_text(TEXT)
-    tree: dict[str, Any] = {
-        "name": "tiny",
-        "model": {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "dropout": 0.1},
-        "data": {"input": str(text)},
-        "train": {"max_steps": 14, "micro_batch_size": 4, "eval_interval": 3, "eval_steps": 1, "device": "cpu",
-                  "threads": 1},
-        "optim": {"learning_rate": 1e-2, "warmup_steps": 2},
-        "checkpoint": {"interval": 2, "keep": 2},
-        "sample": {"prompts": ["1 + "], "interval": 5, "max_new_tokens": 4},
-        "device": {"peak_tflops": 1.0},
-    }  # fmt: skip
-    for key, value in changes.items():
-        section, inner = key.split("__")
-        tree[section][inner] = value
-    return decode(tree)
+    return tiny_profile(text, **_SMALLER | changes)
 
 
 @functools.cache

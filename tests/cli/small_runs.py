@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cockpit import cli
+from tests.tiny_runs import sums
 
 PROFILE = """
 [model]
@@ -34,7 +35,7 @@ peak_tflops = 1.0
 
 def lay_out() -> None:
     """Puts a text and `small.toml` there."""
-    Path("sums.txt").write_text("".join(f"{a} + {b} = {a + b}\n" for a in range(20) for b in range(20)))
+    Path("sums.txt").write_text(sums())
     Path("small.toml").write_text(PROFILE)
 
 

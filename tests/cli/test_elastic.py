@@ -23,6 +23,7 @@ from cockpit.launched import Launch
 from cockpit.runs import Run
 from gpt import events as ev
 from gpt.errors import RunError
+from tests.tiny_runs import sums
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS = 60
@@ -97,7 +98,7 @@ def kill_rank(rank: int) -> Callable[[subprocess.Popen[str]], None]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("elastic")
-    (folder / "sums.txt").write_text("".join(f"{a} + {b} = {a + b}\n" for a in range(20) for b in range(20)))
+    (folder / "sums.txt").write_text(sums())
     (folder / "pair.toml").write_text(PROFILE)
     return folder
 

@@ -18,6 +18,7 @@ from cockpit import cli, commands_eval, commands_sample
 from gpt.config import Profile, decode
 from gpt.errors import UserError
 from gpt.events import EvalDone, Event, SampleDone
+from tests.tiny_runs import sums
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -51,7 +52,7 @@ def trained(folder: Path, name: str, **data: Any) -> list[Event]:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("place")
-    (folder / "sums.txt").write_text("".join(f"{a} + {b} = {a + b}\n" for a in range(20) for b in range(20)))
+    (folder / "sums.txt").write_text(sums())
     return folder
 
 

@@ -2,50 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from gpt.config import Profile, decode
+from gpt.config import Profile
 from gpt.events import Event
-
-
-def made_text(lines: int = 400) -> str:
-    """Text with something to learn in it: sums, written out."""
-    return "".join(f"{a} + {b} = {a + b}\n" for a in range(20) for b in range(lines // 20))
+from tests.tiny_runs import sums, tiny_profile
 
 
 @pytest.fixture
 def text_file(tmp_path: Path) -> Path:
     path = tmp_path / "sums.txt"
-    path.write_text(made_text())
+    path.write_text(sums())
     return path
 
 
 @pytest.fixture
 def tiny(text_file: Path) -> Callable[..., Profile]:
     """Makes a profile that trains in a second: dotted keys as keyword arguments with `__` for the dot."""
-
-    def make(**settings: Any) -> Profile:
-        tree: dict[str, Any] = {
-            "name": "tiny",
-            "model": {"n_layer": 2, "n_head": 2, "n_embd": 32, "block_size": 16, "dropout": 0.1},
-            "data": {"input": str(text_file)},
-            "train": {"max_steps": 12, "micro_batch_size": 4, "eval_interval": 4, "eval_steps": 2, "device": "cpu",
-                      "threads": 1},
-            "optim": {"learning_rate": 1e-2, "warmup_steps": 2},
-            "checkpoint": {"interval": 4, "keep": 10},
-            "sample": {"prompts": ["1 + "], "interval": 0, "max_new_tokens": 8},
-            "device": {"peak_tflops": 1.0},
-        }  # fmt: skip
-        for key, value in settings.items():
-            section, inner = key.split("__")
-            tree[section][inner] = value
-        return decode(tree)
-
-    return make
+    return functools.partial(tiny_profile, text_file)
 
 
 @pytest.fixture

@@ -27,10 +27,10 @@ from gpt.distributed import DataParallel, ShardedRanks
 from gpt.errors import DeviceError, ProfileError, RunError
 from gpt.ranks import ALONE, Ranks, check_share
 from gpt.trainer import Trainer
+from tests.tiny_runs import sums
 
 ROOT = Path(__file__).parent.parent.parent
 WAYS = ["ddp", "fsdp"]
-SUMS = "".join(f"{a} + {b} = {a + b}\n" for a in range(20) for b in range(20))
 TOLERANCE = 1e-5  # nats/token: sums over ranks are formed in another order
 
 
@@ -72,7 +72,7 @@ def alone(profile: Profile, folder: Path, resume: Path | None = None) -> list[ev
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which one rank (`one`) and then two have trained; see several_ranks.py."""
     folder = tmp_path_factory.mktemp("ranks")
-    (folder / "sums.txt").write_text(SUMS)
+    (folder / "sums.txt").write_text(sums())
     (folder / "profile.json").write_bytes(msgspec.json.encode(tree(folder)))
     events = alone(decode(tree(folder)), folder / "one")
     (folder / "one/events.jsonl").write_bytes(b"".join(map(ev.encode, events)))
@@ -224,7 +224,7 @@ def test_a_rank_that_fails_is_named_and_the_last_whole_step_is_saved(runs: Path)
 
 
 def test_torchrun_stops_all_ranks_at_one_step_and_saves_once(tmp_path: Path) -> None:
-    (tmp_path / "sums.txt").write_text(SUMS)
+    (tmp_path / "sums.txt").write_text(sums())
     profile = tmp_path / "pair.toml"
     profile.write_text(
         '[model]\nn_layer = 2\nn_head = 2\nn_embd = 32\nblock_size = 16\n[data]\ninput = "sums.txt"\n[train]\n'

@@ -18,6 +18,7 @@ from gpt.config import decode
 from gpt.errors import ProfileError
 from gpt.ranks import check_share
 from gpt.trainer import Trainer
+from tests.tiny_runs import sums
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS = 12
@@ -63,7 +64,7 @@ def together(folder: Path, size: int, *runs: tuple[str, dict[str, Any], str]) ->
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which one rank, four, and then two from a checkpoint of the four have trained."""
     folder = tmp_path_factory.mktemp("four")
-    (folder / "sums.txt").write_text("".join(f"{a} + {b} = {a + b}\n" for a in range(20) for b in range(20)))
+    (folder / "sums.txt").write_text(sums())
     (folder / "profile.json").write_bytes(msgspec.json.encode(tree(folder)))
     (folder / "one").mkdir()
     events: list[ev.Event] = []

@@ -12,13 +12,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness import PROFILE, Cockpit, sums
+from harness import PROFILE, Cockpit
+
+from tests.tiny_runs import sums
 
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Path:
     """A folder with `sums.toml` and its text, to run the program in."""
-    (tmp_path / "sums.txt").write_text(sums())
+    (tmp_path / "sums.txt").write_text(sums(60))
     (tmp_path / "sums.toml").write_text(PROFILE)
     return tmp_path
 

@@ -73,11 +73,6 @@ sys.meta_path.insert(0, Hook())
 """
 
 
-def sums() -> str:
-    """Text with something to learn in it."""
-    return "".join(f"{a} + {b} = {a + b}\n" for a in range(60) for b in range(60))
-
-
 def patched(desk: Path, patches: dict[str, str]) -> dict[str, str]:
     """The environment in which the program started on `desk` runs a piece of code at the end of some of its modules.
 

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import PATIENCE, PROFILE, ROOT, Cockpit, patched, sums
+from harness import PATIENCE, PROFILE, ROOT, Cockpit, patched
 from holding import HOLDS, SETTINGS
 
 from cockpit.runs import list_runs
 from gpt import events as ev
+from tests.tiny_runs import sums
 
 Start = Callable[..., Cockpit]
 Lose = Callable[[Cockpit], None]
@@ -46,7 +47,7 @@ def steps(cockpit: Cockpit) -> list[int]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Hash of the weights of a run that nothing happens to."""
     desk = tmp_path_factory.mktemp("undisturbed")
-    (desk / "sums.txt").write_text(sums())
+    (desk / "sums.txt").write_text(sums(60))
     (desk / "sums.toml").write_text(PROFILE)
     command = [sys.executable, "-m", "cockpit", "sums.toml", "--headless", "--run", "calm", *SETTINGS]
     subprocess.run(command, cwd=desk, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, capture_output=True)

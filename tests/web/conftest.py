@@ -11,13 +11,16 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from served_run import PATIENCE, PROFILE, Served
+from served_run import PATIENCE, Served
+
+from tests.terminal.harness import PROFILE
+from tests.tiny_runs import sums
 
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """A run that is served, training."""
-    (tmp_path / "sums.txt").write_text("".join(f"{a} + {b} = {a + b}\n" for a in range(60) for b in range(60)))
+    (tmp_path / "sums.txt").write_text(sums(60))
     (tmp_path / "sums.toml").write_text(PROFILE)
     served = Served(tmp_path)
     try:

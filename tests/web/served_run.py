@@ -12,26 +12,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
 """Seconds to wait for anything: shared machines stall."""
-PROFILE = """\
-name = "sums"
-[model]
-n_layer = 2
-n_head = 2
-n_embd = 48
-block_size = 32
-[data]
-input = "sums.txt"
-[train]
-max_steps = 200_000
-micro_batch_size = 8
-eval_interval = 0
-device = "cpu"
-threads = 1
-[checkpoint]
-interval = 0
-[device]
-peak_tflops = 0.05
-"""
 
 
 class Served:

@@ -11,11 +11,12 @@ import aiohttp
 import pyte
 import pytest
 from aiohttp import ClientSession, WSMsgType
-from served_run import PATIENCE, PROFILE, Served
+from served_run import PATIENCE, Served
 from yarl import URL
 
 from cockpit import cli
 from cockpit.web import server
+from tests.terminal.harness import PROFILE
 
 
 class Tab:
