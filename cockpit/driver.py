@@ -144,6 +144,8 @@ class Keys:
             except StopIteration:
                 return
             except Exception:
+                # Whatever Textual's parser stumbles over, as it did over the bytes ESC[97:5u: raised further, it would
+                # end the thread that reads the keys, and no key would be heard afterwards.
                 self._parser = XTermParser(self._debug)
                 return
             yield message
