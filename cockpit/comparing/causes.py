@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from itertools import groupby
+from typing import Any, Literal
 
 from cockpit import format as fmt
 from cockpit.comparing.entry import Entry
@@ -81,6 +82,18 @@ def _unequal(a: Entry, b: Entry, kind: Kind, of: Callable[[Entry], float | None]
     return Cause(kind, text(more, fewer, times), {a.name: ours, b.name: theirs, "ratio": times})
 
 
+def _other(a: Entry, b: Entry, kind: Kind, of: Callable[[Entry], Any], text: Callable[[Any, Any], str]) -> Cause | None:
+    """A cause that is a setting or a circumstance of each, where these are known and not the same.
+
+    Args:
+        text: makes the clause of what it is in the first and in the second.
+    """
+    ours, theirs = of(a), of(b)
+    if ours is None or theirs is None or ours == theirs:
+        return None
+    return Cause(kind, text(ours, theirs), {a.name: ours, b.name: theirs})
+
+
 def _tokens(a: Entry, b: Entry) -> Cause | None:
     return _unequal(a, b, "tokens", lambda entry: entry.tokens, lambda more, fewer, times: (
         f"tokens: {name(more)} has seen {count(more.tokens)} ({steps_of(more)}), {name(fewer)} {count(fewer.tokens)} "
@@ -114,63 +127,58 @@ def _batch(a: Entry, b: Entry) -> Cause | None:
     return replace(found, figures={**found.figures, "critical_tokens": noise}) if found else None
 
 
-def _rates(a: Entry, b: Entry) -> list[Cause]:
-    found = []
-    for key, word in (("optim.learning_rate", "rate"), ("optim.name", "optimizer"), ("optim.schedule", "schedule")):
-        ours, theirs = a.settings.get(key), b.settings.get(key)
-        if ours is not None and theirs is not None and ours != theirs:
-            text = f"{word}: {_said(ours)} of {name(a)}, {_said(theirs)} of {name(b)}"
-            found.append(Cause("rate", text, {a.name: ours, b.name: theirs}))
-    return found
+def _rates(a: Entry, b: Entry) -> list[Cause | None]:
+    return [
+        _other(a, b, "rate", _setting(key), lambda ours, theirs, word=word: (
+            f"{word}: {_said(ours)} of {name(a)}, {_said(theirs)} of {name(b)}"
+        ))
+        for key, word in (("optim.learning_rate", "rate"), ("optim.name", "optimizer"), ("optim.schedule", "schedule"))
+    ]  # fmt: skip
 
 
 def _dropout(a: Entry, b: Entry) -> Cause | None:
-    ours, theirs = a.settings.get("model.dropout"), b.settings.get("model.dropout")
-    if ours is None or theirs is None or ours == theirs:
-        return None
-    text = (
+    return _other(a, b, "dropout", _setting("model.dropout"), lambda ours, theirs: (
         f"dropout: {ours:g} in {name(a)}, {theirs:g} in {name(b)}; training losses as printed are not comparable, "
         "validation losses are"
-    )
-    return Cause("dropout", text, {a.name: ours, b.name: theirs})
+    ))  # fmt: skip
 
 
 def _precision(a: Entry, b: Entry) -> Cause | None:
-    ours, theirs = (_each(entry, "dtype") for entry in (a, b))
-    if not ours or not theirs or ours == theirs:
-        return None
-    text = (
+    return _other(a, b, "precision", _fact("dtype"), lambda ours, theirs: (
         f"precision: {ours} in {name(a)}, {theirs} in {name(b)}; that is speed: with float32 weights, as both have "
         "them, it trains to the same loss (Micikevicius et al. 2018)"
-    )
-    return Cause("precision", text, {a.name: ours, b.name: theirs})
+    ))  # fmt: skip
 
 
 def _device(a: Entry, b: Entry) -> Cause | None:
-    ours, theirs = (_each(entry, "device") for entry in (a, b))
-    if not ours or not theirs or ours == theirs:
-        return None
-    figures: dict[str, float | str | None] = {a.name: ours, b.name: theirs}
-    speed = ""
-    if a.tokens_per_s and b.tokens_per_s and apart(a.tokens_per_s, b.tokens_per_s):
-        faster, slower, times = _more(a, b, a.tokens_per_s, b.tokens_per_s)
-        speed = (
-            f": {name(faster)} makes {count(faster.tokens_per_s)} tokens/s, {name(slower)} "
-            f"{count(slower.tokens_per_s)}, {ratio(times)} times as many"
-        )
-        if faster.flops_per_token and slower.flops_per_token and apart(faster.flops_per_token, slower.flops_per_token):
-            work = times * faster.flops_per_token / slower.flops_per_token
-            speed += f" and {ratio(work)} times the arithmetic" if work >= 1 else ""
-            figures["arithmetic_ratio"] = work
-        figures["speed_ratio"] = times
-    return Cause("device", f"device: {ours} for {name(a)}, {theirs} for {name(b)}{speed}", figures)
+    speed, figures = _speeds(a, b)
+    found = _other(a, b, "device", _fact("device"), lambda ours, theirs: (
+        f"device: {ours} for {name(a)}, {theirs} for {name(b)}{speed}"
+    ))  # fmt: skip
+    return replace(found, figures=found.figures | figures) if found else None
+
+
+def _speeds(a: Entry, b: Entry) -> tuple[str, dict[str, float]]:
+    """(how much faster one is, for a sentence to end with; its figures); nothing where they are alike, or unknown."""
+    if not (a.tokens_per_s and b.tokens_per_s and apart(a.tokens_per_s, b.tokens_per_s)):
+        return "", {}
+    faster, slower, times = _more(a, b, a.tokens_per_s, b.tokens_per_s)
+    figures: dict[str, float] = {}
+    text = (
+        f": {name(faster)} makes {count(faster.tokens_per_s)} tokens/s, {name(slower)} "
+        f"{count(slower.tokens_per_s)}, {ratio(times)} times as many"
+    )
+    if faster.flops_per_token and slower.flops_per_token and apart(faster.flops_per_token, slower.flops_per_token):
+        work = times * faster.flops_per_token / slower.flops_per_token
+        text += f" and {ratio(work)} times the arithmetic" if work >= 1 else ""
+        figures["arithmetic_ratio"] = work
+    return text, figures | {"speed_ratio": times}
 
 
 def _seed(a: Entry, b: Entry) -> Cause | None:
-    ours, theirs = a.settings.get("train.seed"), b.settings.get("train.seed")
-    if ours is None or theirs is None or ours == theirs:
-        return None
-    return Cause("seed", f"seed: {ours} of {name(a)}, {theirs} of {name(b)}", {a.name: ours, b.name: theirs})
+    return _other(a, b, "seed", _setting("train.seed"), lambda ours, theirs: (
+        f"seed: {ours} of {name(a)}, {theirs} of {name(b)}"
+    ))  # fmt: skip
 
 
 def name(entry: Entry) -> str:
@@ -178,13 +186,19 @@ def name(entry: Entry) -> str:
     return clean_line(entry.name)
 
 
-def _each(entry: Entry, fact: Literal["device", "dtype"]) -> str:
-    """What all sittings of a run were on: `A`, or `A, then B, then A`."""
-    said: list[str] = []
-    for sitting in entry.sittings:
-        if getattr(sitting, fact) not in said[-1:]:
-            said.append(getattr(sitting, fact))
-    return ", then ".join(clean_line(each) for each in said)
+def _setting(key: str) -> Callable[[Entry], Any]:
+    """What a run has a dotted key set to, None where that is not known."""
+    return lambda entry: entry.settings.get(key)
+
+
+def _fact(kind: Literal["device", "dtype"]) -> Callable[[Entry], str | None]:
+    """What all sittings of a run were on: `A`, or `A, then B, then A`; None where none is known."""
+
+    def of(entry: Entry) -> str | None:
+        runs = (clean_line(each) for each, _ in groupby(getattr(sitting, kind) for sitting in entry.sittings))
+        return ", then ".join(runs) or None
+
+    return of
 
 
 def _said(value: object) -> str:
