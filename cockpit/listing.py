@@ -22,13 +22,26 @@ def summarize(run: Run) -> Summary:
 
 def figures(run: Run, state: RunState) -> Summary:
     """The figures of a run of which a state is known already."""
+    return {
+        "run": run.name,
+        **reached(state),
+        "state": _state(run, state),
+        "profile": state.started.profile if state.started else run.profile_name,
+        "parameters": state.started.parameters if state.started else None,
+        "device": state.started.device if state.started else None,
+        "severity": state.checkup.worst,
+        "unreadable_lines": run.skipped_lines,
+    }
+
+
+def reached(state: RunState) -> Summary:
+    """How far a run has come, how well and how fast, by its log alone; the same keys wherever JSON tells of a run."""
     ms = state.median_ms()
     last = state.last
     slower = ms / last.ms if ms and last and last.ms else 1.0  # than the last step, which is one of many
     evaluation = state.evaluation
     return {
-        "run": run.name,
-        "state": _state(run, state),
+        "state": state.state,
         "step": state.step,
         "max_steps": state.max_steps,
         "train_loss": evaluation.train_loss if evaluation else state.smoothed_loss.last,
@@ -42,11 +55,6 @@ def figures(run: Run, state: RunState) -> Summary:
         "goodput": state.goodput,
         "ledger": state.ledger,
         "wall_s": state.wall or None,
-        "profile": state.started.profile if state.started else run.profile_name,
-        "parameters": state.started.parameters if state.started else None,
-        "device": state.started.device if state.started else None,
-        "severity": state.checkup.worst,
-        "unreadable_lines": run.skipped_lines,
     }
 
 

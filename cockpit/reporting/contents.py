@@ -12,6 +12,7 @@ from cockpit import format as fmt
 from cockpit.doctor.diagnosis import Diagnosis
 from cockpit.doctor.evidence import Evidence
 from cockpit.doctor.examination import examine
+from cockpit.listing import reached
 from cockpit.references import REFERENCES
 from cockpit.reporting import tables
 from cockpit.reporting.document import Block, Document, Figures, Finding, Paragraph, Sample, Section, Source
@@ -181,11 +182,8 @@ def _samples(state: RunState) -> list[Block]:
 
 def summary(subject: Subject) -> dict[str, Any]:
     """The main figures for scripts; units as in gpt.events."""
-    state = subject.state
     return {
-        "run": subject.run, "state": state.state, "step": state.step, "max_steps": state.max_steps,
-        "train_loss": state.smoothed_loss.last, "val_loss": state.val_loss.last,
-        "best_val_loss": state.best_val_loss, "best_step": state.best_step, "tokens": state.tokens,
-        "ms_per_iter": state.median_ms(200), "goodput": state.goodput, "ledger": state.ledger, "wall_s": state.wall,
+        "run": subject.run,
+        **reached(subject.state),
         "settings": {key: value for key, value in subject.settings.items() if value != flatten(Profile()).get(key)},
-    }  # fmt: skip
+    }

@@ -18,6 +18,7 @@ from runs_on_disk import write_run
 from cockpit import commands_report
 from cockpit.app import CockpitApp
 from cockpit.doctor.examination import IDS
+from cockpit.listing import summarize
 from cockpit.reporting import picture, writing
 from cockpit.reporting.gathering import from_log
 from cockpit.runs import Run
@@ -152,6 +153,8 @@ def test_the_command_tells_scripts_what_it_wrote(
     assert told["folder"] == str(tmp_path / "out") and told["step"] == 900 and told["best_val_loss"] is not None
     assert "FINISHED" in (tmp_path / "out" / "screen.svg").read_text() and "report.html" in told["files"]
     assert {each["rule"] for each in told["diagnoses"]} <= set(IDS) and told["ledger"]["train"] > 0
+    listed = summarize(run)
+    assert {key: told[key] for key in told if key in listed} == {key: listed[key] for key in listed if key in told}
 
 
 def test_the_command_refuses_in_one_line_what_cannot_be(run: Run) -> None:
