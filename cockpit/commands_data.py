@@ -81,8 +81,9 @@ def _summary(dataset: DatasetFile, out: Path) -> str:
     lines = [f"{clean_line(dataset.source)} as {dataset.tokenizer.get('name')} tokens in {clean_line(str(out))}"]
     for entry, name in ((dataset.splits["train"], "training"), (dataset.splits["val"], "validation")):
         files = f"{len(entry.shards)} file{'s' if len(entry.shards) != 1 else ''}"
+        documents = f"{entry.documents:>11,} {'documents' if entry.documents != 1 else 'document '}"
         lines.append(
-            f"  {name:<10}  {entry.tokens:>15,} tokens  {entry.documents:>11,} documents  {entry.bytes:>15,} bytes  "
+            f"  {name:<10}  {entry.tokens:>15,} tokens  {documents}  {entry.bytes:>15,} bytes  "
             f"{fmt.number(entry.bytes_per_token, 3)} bytes/token  {files}"
         )
     if dataset.splits["val"].tokens < _SMALL_VALIDATION:

@@ -21,6 +21,8 @@ from gpt.tokens import Tokens
 
 _SNIPPETS = 3
 _SNIPPET_TOKENS = 48
+_LOOKED_AT, _ENOUGH = 4096, 64
+"""Bytes of a file that tell text from tokens, and fewer that do not."""
 
 Report = dict[str, Any]
 
@@ -71,10 +73,31 @@ def _open(paths: list[Path], problems: list[str]) -> list[Shard]:
     shards = []
     for path in paths:
         try:
-            shards.append(open_shard(path))
+            shard = open_shard(path)
+            if shard.layout == "raw" and _is_text(path):
+                raise DataError(
+                    f"{path} is text, not tokens; gpt-cockpit data prepare {path} --out FOLDER makes tokens of it"
+                )
+            shards.append(shard)
         except DataError as error:
             problems.append(str(error))
     return shards
+
+
+def _is_text(path: Path) -> bool:
+    """Whether the first bytes of a file without a header are UTF-8 with no NUL: of ids below 256 every second byte is
+    one, and others are not valid for long."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_LOOKED_AT)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the file") from None
+    try:
+        start.decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(start) - 3:  # not just a character that is cut at the end
+            return False
+    return len(start) >= _ENOUGH and b"\0" not in start
 
 
 @contextmanager

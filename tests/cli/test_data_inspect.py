@@ -233,6 +233,20 @@ def test_without_gpt2s_vocabulary_the_counts_are_shown_all_the_same(
     assert "documents  1 of 2 to 2 tokens" in told.out and "5│6│<|endoftext|>" in told.out
 
 
+@pytest.mark.parametrize("text", ["one two three\n" * 9, "é€ß" * 700 + "é"], ids=["short", "cut inside a character"])
+def test_a_text_is_not_taken_for_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    path = tmp_path / "plays.txt"
+    path.write_bytes(text.encode() + b"\n" * (len(text.encode()) % 2))
+    assert run("data", "inspect", path) == 2
+    assert f"{path} is text, not tokens; gpt-cockpit data prepare {path} --out" in capsys.readouterr().err
+
+
+def test_ids_that_are_bytes_of_a_text_are_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "train.bin", list(b"one two three\n" * 9), raw=True)
+    assert run("data", "inspect", path, "--tokenizer", "byte") == 0
+    assert "126 tokens" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"tokenizer": 1}', '{"tokenizer": {"name": "bpe", "tokens": "x"}}'])
 def test_a_damaged_dataset_json_is_named(folder: Path, capsys: pytest.CaptureFixture[str], content: str) -> None:
     (folder / "dataset.json").write_text(content)
