@@ -157,6 +157,9 @@ class TrainConfig(Section, frozen=True, kw_only=True):
     """`auto`: bfloat16 where the hardware has it, else float16 on CUDA, else float32."""
     compile: bool | Literal["auto"] = "auto"
     """`auto`: on for CUDA runs long enough to repay it, off on CPU and MPS."""
+    cuda_graphs: bool = False
+    """Launches each pass of the compiled step as one recording, on one CUDA device: for small models, whose kernels end
+    before the host has launched the next ones. Takes more memory; not measured yet."""
     threads: PositiveInt | None = None
     """CPU threads of one rank; None: one per core this process may use, shared among the ranks of this machine."""
     parallel: Literal["ddp", "fsdp", "hsdp"] = "ddp"

@@ -39,6 +39,8 @@ class Device:
     """Dense peak in FLOP/s for the dtype in use."""
     peak_source: str | None
     """`profile`, `datasheet` or `measured`."""
+    cuda_graphs: bool = False
+    """Whether the compiled step is recorded and replayed (gpt.cudagraphs)."""
 
     @property
     def type(self) -> str:
@@ -98,8 +100,10 @@ def choose(profile: Profile, ranks: Ranks = ALONE, *, measure: bool = True) -> D
     ranks.check_precision(dtype)
     name = _name(device)
     compile_, reason = _compile(train.compile, device, train.max_steps)
+    if train.cuda_graphs and not (device.type == "cuda" and compile_ and ranks.size == 1):
+        raise DeviceError("train.cuda_graphs needs one CUDA device and train.compile = true; leave it out")
     peak, source = _peak(profile.device.peak_tflops, name, dtype, device, measure)
-    return Device(device, name, dtype, compile_, reason, peak, source)
+    return Device(device, name, dtype, compile_, reason, peak, source, train.cuda_graphs)
 
 
 def dtype_of(name: str) -> torch.dtype:

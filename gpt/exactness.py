@@ -18,11 +18,12 @@ _HARMLESS = {
     "data.input", "data.dir", "data.name", "data.tokenizer", "data.val_fraction",
     "train.eval_interval", "train.eval_steps", "train.log_interval", "train.noise_scale_interval",
     "train.stalled_after",
-    "train.device", "train.dtype", "train.compile", "train.threads", "train.parallel",
-    "train.shard_ranks",
+    "train.device", "train.dtype", "train.compile", "train.cuda_graphs", "train.threads",
+    "train.parallel", "train.shard_ranks",
 }  # fmt: skip
 """Settings, and sections, that cannot change the weights. The data is compared by its tokens, and what becomes of
-device, dtype, compile, threads, parallel and shard_ranks is in `environment`. A key that is not here counts."""
+device, dtype, compile, threads, parallel and shard_ranks is in `environment`; cuda_graphs launches the same kernels. A
+key that is not here counts."""
 
 
 def environment(device: Device, lanes: int, ranks: Ranks) -> dict[str, Any]:

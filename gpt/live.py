@@ -37,6 +37,7 @@ _FIXED_REASONS = {
     "train.device": "the weights are on the device already; stop, then --resume with it",
     "train.dtype": "the step is built for one precision; stop, then --resume with it",
     "train.compile": "the step is built already; stop, then --resume with it",
+    "train.cuda_graphs": "the step is built already; stop, then --resume with it",
     "train.threads": "another number of threads gives other bits; stop, then --resume with it",
     "train.parallel": "the model is spread over the ranks already; stop, then --resume with it",
     "train.shard_ranks": "the model is spread over the ranks already; stop, then --resume with it",

@@ -15,6 +15,7 @@ from torch import nn
 
 from gpt import checkpoint
 from gpt.config import SWITCHES, ModelConfig, Profile
+from gpt.cudagraphs import Replayed
 from gpt.data import BatchOrder, Dataset
 from gpt.device import Device
 from gpt.errors import CheckpointError
@@ -200,6 +201,8 @@ def build(
     order = BatchOrder(len(data.train), profile.model.block_size, profile.train.seed, profile.data.sampling)
     lanes = _lanes(model, forward, device, profile) if ranks.size == 1 else None
     shared = ranks.wrap(forward)
+    if device.cuda_graphs:  # evaluation goes without: its batches are few
+        shared = Replayed(model, torch.compile(model, mode="reduce-overhead"))
     stepper = Stepper(model, shared, optimizer, scaler, data.train, order, device, profile, ledger, lanes, ranks)
     return Snapshot(model, forward, stepper, device, vocab_size)
 

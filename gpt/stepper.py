@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from gpt.config import Profile
+from gpt.cudagraphs import WARM_UP_PASSES
 from gpt.data import BatchOrder, Tokens
 from gpt.device import Device
 from gpt.guard import Limits
@@ -207,12 +208,12 @@ class Stepper:
         ]
 
     def warm_up(self, passes: int = 1) -> None:
-        """Compiles forward and backward on a batch of zeros; weights, gradients and generators stay as they are."""
+        """Compiles or records both passes on a batch of zeros; weights, gradients and generators stay as they are."""
         shape = (self.micro_batch_size, self.block_size + 1)
         windows = torch.zeros(shape, dtype=torch.int64, device=self.device.torch_device)
         devices = [self.device.torch_device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            for _ in range(passes):
+            for _ in range(max(passes, WARM_UP_PASSES) if self.device.cuda_graphs else passes):
                 self.add_gradient(windows[:, :-1], windows[:, 1:])
         self.forget_gradient()
         self.device.synchronize()
