@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
-from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
@@ -22,10 +19,8 @@ from cockpit.widgets import ink, plot
 from cockpit.widgets.axes import UNITS, XAxis, ruler, x_axis
 from cockpit.widgets.measures import LOSS, Measure
 from cockpit.widgets.pens import PENS, Pen
+from cockpit.widgets.plotframe import AXIS, axis_row, label_row, plot_row
 from cockpit.widgets.rows import Piece, row
-
-AXIS = 8
-"""Cells left of the plot: a label, a space and the axis."""
 
 MARKERS: dict[str, tuple[str, Style, str]] = {
     "sample": ("▪", ink.DIM, "sample"),
@@ -121,10 +116,11 @@ def draw(state: RunState, width: int, height: int, look: Outlook | None = None, 
     _outside(chars, styles, high, scene, measure)
     _reference_labels(chars, styles, scene, levels)
     inks = _inks(measure, len(ghosts))
-    rows = [_strip(labels.get(index), chars[index], styles[index], width, inks) for index in range(plot_rows)]
+    rows = [plot_row(labels.get(index), chars[index], styles[index], width, inks) for index in range(plot_rows)]
     ticks = axis.ticks(max(3, cells // 14))
-    below = _axis(state.markers, ticks, axis, cells, width, lens.cursor)
-    return [*rows, below, _tick_labels(ticks, axis, cells, width)]
+    cursor = axis.place(lens.cursor) if lens.cursor is not None else None
+    below = axis_row(ticks, cells, width, _happened(state.markers, axis, cells), cursor)
+    return [*rows, below, label_row(ticks, UNITS[axis.kind], cells, width)]
 
 
 class _Scene:
@@ -332,40 +328,17 @@ def _outside(chars: np.ndarray, styles: np.ndarray, high: np.ndarray, scene: _Sc
         taken = summit + length
 
 
-def _strip(label: str | None, chars: np.ndarray, styles: np.ndarray, width: int, inks: Sequence[Style]) -> Strip:
-    segments = [Segment(f"{label or '':>{AXIS - 2}} ", ink.FAINT), Segment("┤" if label else "│", ink.RULE)]
-    starts = [0, *(np.flatnonzero(np.diff(styles)) + 1).tolist(), len(styles)]
-    text = chars.tobytes().decode("utf-32-le")
-    segments += [Segment(text[start:end], inks[int(styles[start])]) for start, end in pairwise(starts)]
-    return Strip(segments, width)
-
-
-def _axis(
-    markers: Sequence[Marker], ticks: Sequence[tuple[float, str]], axis: XAxis, cells: int, width: int,
-    cursor: float | None,
-) -> Strip:  # fmt: skip
-    """The horizontal axis; what happened is set into it."""
-    glyphs: list[Piece] = [("─", ink.RULE)] * cells
-    for place, _ in ticks:
-        glyphs[_cell(place, cells)] = ("┬", ink.RULE)
-    if markers:
-        steps, ranks = _marked(markers)
-        places = (axis.u(steps) - axis.u0) / (axis.u1 - axis.u0)
-        shown = np.flatnonzero((places >= 0) & (places <= 1) & (ranks >= 0))
-        at = np.minimum((places[shown] * cells).astype(int), cells - 1)
-        topmost = np.full(cells, -1)
-        np.maximum.at(topmost, at, ranks[shown])
-        for cell in np.flatnonzero(topmost >= 0).tolist():
-            glyphs[cell] = _BY_RANK[int(topmost[cell])]
-    if cursor is not None and 0 <= (place := axis.place(cursor)) <= 1 and glyphs[_cell(place, cells)][1] is ink.RULE:
-        glyphs[_cell(place, cells)] = ("┴", ink.CURSOR)
-    pieces: list[Piece] = [(" " * (AXIS - 1) + "└", ink.RULE)]
-    for glyph, style in glyphs:
-        if pieces[-1][1] is style:
-            pieces[-1] = (pieces[-1][0] + glyph, style)
-        else:
-            pieces.append((glyph, style))
-    return row(width, pieces)
+def _happened(markers: Sequence[Marker], axis: XAxis, cells: int) -> dict[int, Piece]:
+    """By cell of the axis, the glyph of what happened there."""
+    if not markers:
+        return {}
+    steps, ranks = _marked(markers)
+    places = (axis.u(steps) - axis.u0) / (axis.u1 - axis.u0)
+    shown = np.flatnonzero((places >= 0) & (places <= 1) & (ranks >= 0))
+    at = np.minimum((places[shown] * cells).astype(int), cells - 1)
+    topmost = np.full(cells, -1)
+    np.maximum.at(topmost, at, ranks[shown])
+    return {cell: _BY_RANK[int(topmost[cell])] for cell in np.flatnonzero(topmost >= 0).tolist()}
 
 
 _BY_RANK = [MARKERS[kind][:2] for kind in MARKERS]
@@ -380,19 +353,3 @@ def _marked(markers: Sequence[Marker]) -> tuple[np.ndarray, np.ndarray]:
         steps = np.array([marker.step for marker in markers], dtype=np.float64)
         _newest_marked = (markers, steps, np.array([_RANKS.get(marker.kind, -1) for marker in markers]))
     return _newest_marked[1:]
-
-
-def _tick_labels(ticks: Sequence[tuple[float, str]], axis: XAxis, cells: int, width: int) -> Strip:
-    text = [" "] * width
-    unit = UNITS[axis.kind]
-    text[width - len(unit) - 1 : width - 1] = unit
-    for place, label in ticks:
-        centre = AXIS + _cell(place, cells)
-        start = min(max(0, centre - len(label) // 2), width - len(label) - 1)
-        if all(char == " " for char in text[max(0, start - 1) : start + len(label) + 1]):
-            text[start : start + len(label)] = label
-    return row(width, [("".join(text), ink.FAINT)])
-
-
-def _cell(place: float, cells: int) -> int:
-    return min(cells - 1, max(0, math.floor(place * cells)))

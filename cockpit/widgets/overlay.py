@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
-from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
@@ -18,10 +16,9 @@ from cockpit.comparing.entry import WORDS, Axis, Entry
 from cockpit.comparing.standing import standing
 from cockpit.state import RunState
 from cockpit.widgets import ink, plot
+from cockpit.widgets.plotframe import AXIS, axis_row, cell_at, label_row, plot_row
 from cockpit.widgets.rows import Piece, RowsWidget, row, rule, width_of
 
-AXIS = 8
-"""Cells left of the plot: a label, a space and the axis."""
 FAR = 5.0
 """Times as far as another from which on the horizontal axis is logarithmic, unless asked otherwise."""
 RUNS: tuple[Style, ...] = (ink.TRAIN, *ink.GHOSTS)
@@ -143,9 +140,11 @@ def draw(comparison: Comparison, axis: Axis, logarithmic: bool, width: int, heig
         _draw_line(chars, styles, line, number, (x0, x1), (y0, y1))
     for number, line in enumerate(drawn):
         _number(chars, styles, line, number, (x0, x1), (y0, y1))
-    rows = [_strip(labels.get(index), chars[index], styles[index], width) for index in range(plot_rows)]
+    inks = (*_FIXED, *RUNS)
+    rows = [plot_row(labels.get(index), chars[index], styles[index], width, inks) for index in range(plot_rows)]
     at = _ticks(axis, x0, x1, logarithmic, cells)
-    return [*rows, _axis(at, x0, x1, cells, width), _labels(at, axis, x0, x1, cells, width)]
+    ticks = [((place - x0) / (x1 - x0), _label(axis, value)) for place, value in at]
+    return [*rows, axis_row(ticks, cells, width), label_row(ticks, WORDS[axis], cells, width)]
 
 
 def _range(placed: list[Line], logarithmic: bool) -> tuple[float, float]:
@@ -201,7 +200,7 @@ def _number(
     if not len(line.y):
         return
     at = min(max(0, int(plot.row_of(line.y[-1], *ys, 4 * rows)) // 4), rows - 1)  # at the edge where it is beyond
-    cell = cells - 1 - 2 * number if line.is_level else _cell(float(line.x[-1]), *xs, cells)
+    cell = cells - 1 - 2 * number if line.is_level else cell_at((float(line.x[-1]) - xs[0]) / (xs[1] - xs[0]), cells)
     if 0 <= cell < cells:
         chars[at, cell], styles[at, cell] = ord(str((number + 1) % 10)), len(_FIXED) + number % len(RUNS)
 
@@ -231,34 +230,3 @@ def _label(axis: Axis, value: float) -> str:
             return f"{value:.0e}".replace("e+", "e")
         case "seconds":
             return fmt.duration(value)
-
-
-def _strip(label: str | None, chars: np.ndarray, styles: np.ndarray, width: int) -> Strip:
-    segments = [Segment(f"{label or '':>{AXIS - 2}} ", ink.FAINT), Segment("┤" if label else "│", ink.RULE)]
-    starts = [0, *(np.flatnonzero(np.diff(styles)) + 1), len(styles)]
-    text, known = chars.tobytes().decode("utf-32-le"), (*_FIXED, *RUNS)
-    segments += [Segment(text[start:end], known[styles[start]]) for start, end in pairwise(starts)]
-    return Strip(segments, width)
-
-
-def _axis(at: list[tuple[float, float]], x0: float, x1: float, cells: int, width: int) -> Strip:
-    glyphs = ["─"] * cells
-    for place, _ in at:
-        glyphs[_cell(place, x0, x1, cells)] = "┬"
-    return row(width, [(" " * (AXIS - 1) + "└" + "".join(glyphs), ink.RULE)])
-
-
-def _labels(at: list[tuple[float, float]], axis: Axis, x0: float, x1: float, cells: int, width: int) -> Strip:
-    text, unit = [" "] * width, WORDS[axis]
-    text[max(0, width - len(unit) - 1) : width - 1] = unit
-    for place, value in at:
-        label = _label(axis, value)
-        centre = AXIS + _cell(place, x0, x1, cells)
-        start = min(max(0, centre - len(label) // 2), width - len(label) - 1)
-        if all(char == " " for char in text[max(0, start - 1) : start + len(label) + 1]):
-            text[start : start + len(label)] = label
-    return row(width, [("".join(text[:width]), ink.FAINT)])
-
-
-def _cell(x: float, x0: float, x1: float, cells: int) -> int:
-    return min(cells - 1, max(0, int((x - x0) / (x1 - x0) * cells)))
