@@ -7,10 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.table import Table
-from textual import events
 from textual.app import ComposeResult
-from textual.geometry import Region, Size
-from textual.screen import ModalScreen
+from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import Static
@@ -19,7 +17,8 @@ from cockpit.doctor.evidence import Evidence, Host
 from cockpit.explaining.explanation import Explanation
 from cockpit.explaining.numbers import NUMBERS, explain
 from cockpit.sanitize import clean, clean_line
-from cockpit.screens.modal import Box, LeftOnce, hints, text
+from cockpit.screens.letters import Lettered
+from cockpit.screens.modal import Box, hints, text
 from cockpit.state import RunState
 from cockpit.widgets import ink
 from cockpit.widgets.rows import Piece, RowsWidget, row, width_of
@@ -61,7 +60,7 @@ def evidence_of(app: CockpitApp) -> Evidence:
     return Evidence(replace(app.link.profile, app.settings), app.state, host=Host(cores=cores))
 
 
-class LettersScreen(LeftOnce[str], ModalScreen[str]):
+class LettersScreen(Lettered):
     """The letters, each before its number; closes with the id of a number, or None for any other key.
 
     Args:
@@ -74,32 +73,15 @@ class LettersScreen(LeftOnce[str], ModalScreen[str]):
     """
 
     def __init__(self, places: Mapping[str, Region]) -> None:
-        super().__init__()
-        self._places = {number: region for number, region in places.items() if number in NUMBERS}
-        self._drawn_for: Size | None = None
+        known = {number: region for number, region in places.items() if number in NUMBERS}
+        super().__init__(known, {number: each.letter for number, each in NUMBERS.items()})
 
     def compose(self) -> ComposeResult:
-        for number, region in self._places.items():
+        for number, region in self.places.items():
             letter = _Letter(NUMBERS[number].letter)
             letter.styles.offset = (region.x - 1, region.y)
             yield letter
-        yield _Others([number for number in NUMBERS if number not in self._places])
-
-    def on_key(self, event: events.Key) -> None:
-        """A letter chooses its number."""
-        event.stop()
-        self.dismiss(next((number for number, each in NUMBERS.items() if each.letter == event.key), None))
-
-    def on_click(self, event: events.Click) -> None:
-        """So does a click on it."""
-        at = event.screen_offset
-        self.dismiss(next((number for number, region in self._places.items() if region.contains_point(at)), None))
-
-    def on_resize(self, event: events.Resize) -> None:
-        """Where the numbers have moved, the letters are of no use any more."""
-        if self._drawn_for not in (None, event.size):
-            self.dismiss(None)
-        self._drawn_for = event.size
+        yield _Others([number for number in NUMBERS if number not in self.places])
 
 
 class _Letter(Static):

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from textual import events
 from textual.app import ComposeResult
-from textual.geometry import Region, Size
-from textual.screen import ModalScreen
+from textual.geometry import Region
 from textual.strip import Strip
 
-from cockpit.screens.modal import LeftOnce
+from cockpit.screens.letters import Lettered
 from cockpit.state import RunState
 from cockpit.widgets import ink
 from cockpit.widgets.rows import RowsWidget, row
@@ -35,7 +33,7 @@ def jump(app: CockpitApp) -> None:
     app.push_screen(JumpScreen(main.places_of_panes()), chosen)
 
 
-class JumpScreen(LeftOnce[str], ModalScreen[str]):
+class JumpScreen(Lettered):
     """The letters, each on its pane; closes with the name of a pane, or None for any other key.
 
     Args:
@@ -47,31 +45,13 @@ class JumpScreen(LeftOnce[str], ModalScreen[str]):
     """
 
     def __init__(self, places: Mapping[str, Region]) -> None:
-        super().__init__()
-        self._places = dict(places)
-        self._drawn_for: Size | None = None
+        super().__init__(places, {pane: LETTERS[pane] for pane in places})
 
     def compose(self) -> ComposeResult:
-        for pane, region in self._places.items():
+        for pane, region in self.places.items():
             letter = _Letter(pane)
             letter.styles.offset = (region.x + max(0, region.width - 17) // 2, region.y + region.height // 2)
             yield letter
-
-    def on_key(self, event: events.Key) -> None:
-        """A letter chooses its pane."""
-        event.stop()
-        self.dismiss(next((pane for pane in self._places if LETTERS[pane] == event.key), None))
-
-    def on_click(self, event: events.Click) -> None:
-        """So does a click on the pane."""
-        at = event.screen_offset
-        self.dismiss(next((pane for pane, region in self._places.items() if region.contains_point(at)), None))
-
-    def on_resize(self, event: events.Resize) -> None:
-        """Where the panes have moved, the letters are of no use any more."""
-        if self._drawn_for not in (None, event.size):
-            self.dismiss(None)
-        self._drawn_for = event.size
 
 
 class _Letter(RowsWidget):
