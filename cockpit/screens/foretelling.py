@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from rich.text import Text
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
-from cockpit.screens.modal import Box, text
+from cockpit.screens.modal import LineBox, text
 from cockpit.state import RunState
 from cockpit.widgets.rows import Piece
 
 Result = TypeVar("Result")
 
 
-class ForetellingBox(Box[Result]):
+class ForetellingBox(LineBox[Result]):
     """`body` yields the one Input and `told`, in whatever order."""
 
     def __init__(self, title: str, foot: Text) -> None:
@@ -27,16 +27,8 @@ class ForetellingBox(Box[Result]):
         """What will be done if the line is taken as it is now, and what comes of it; or why it cannot be."""
         raise NotImplementedError
 
-    @property
-    def typed(self) -> str:
-        """The line, without spaces at its ends."""
-        return self.query_one(Input).value.strip()
-
     def on_mount(self) -> None:
         super().on_mount()
-        field = self.query_one(Input)
-        field.cursor_blink = False
-        field.focus()
         self._tell()
 
     def show_run(self, state: RunState) -> None:

@@ -13,7 +13,7 @@ from cockpit.forking import Fork
 from cockpit.naming import check_name
 from cockpit.runs import Run
 from cockpit.saves import Save
-from cockpit.screens.modal import Box, hints, text
+from cockpit.screens.modal import LineBox, hints, text
 from cockpit.widgets import ink
 from cockpit.widgets.rows import Piece
 from gpt.errors import RunError, UserError
@@ -35,7 +35,7 @@ def fork_from(app: CockpitApp, save: Save | None, name: str | None, overrides: t
     app.leave_for(Fork(made, name, overrides))
 
 
-class ForkScreen(Box[str]):
+class ForkScreen(LineBox[str]):
     """Asks for the new run's name; closes with it, empty for one that is made up, or None.
 
     Args:
@@ -56,9 +56,6 @@ class ForkScreen(Box[str]):
 
     def on_mount(self) -> None:
         super().on_mount()
-        field = self.query_one(Input)
-        field.cursor_blink = False
-        field.focus()
         self._say()
 
     def on_input_changed(self) -> None:
@@ -66,17 +63,13 @@ class ForkScreen(Box[str]):
 
     def on_input_submitted(self) -> None:
         if not self._mistake:
-            self.dismiss(self._typed)
-
-    @property
-    def _typed(self) -> str:
-        return self.query_one(Input).value.strip()
+            self.dismiss(self.typed)
 
     @property
     def _mistake(self) -> str:
         try:
-            if self._typed:
-                check_name(self._typed)
+            if self.typed:
+                check_name(self.typed)
         except RunError as error:
             return str(error)
         return ""

@@ -11,7 +11,7 @@ from textual.await_complete import AwaitComplete
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
 from cockpit.state import RunState
 from cockpit.widgets import ink
@@ -94,3 +94,18 @@ class Box(LeftOnce[Result], ModalScreen[Result]):
     def action_close(self) -> None:
         """Closes the box; nothing happens."""
         self.dismiss(None)
+
+
+class LineBox(Box[Result]):
+    """A box with one line to type in, which has the keys from the start. `body` yields the one Input."""
+
+    @property
+    def typed(self) -> str:
+        """The line, without spaces at its ends."""
+        return self.query_one(Input).value.strip()
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        field = self.query_one(Input)
+        field.cursor_blink = False
+        field.focus()

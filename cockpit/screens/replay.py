@@ -14,7 +14,7 @@ from cockpit.actions import ACTIONS, BY_ID, Action, bindings
 from cockpit.link.replay import Moment, ReplayLink
 from cockpit.runs import Run
 from cockpit.screens.main import MainScreen
-from cockpit.screens.modal import Box, hints, text
+from cockpit.screens.modal import LineBox, hints, text
 from cockpit.state import RunState
 from cockpit.visit import ENDED, visit
 from cockpit.widgets import ink
@@ -181,7 +181,7 @@ class ReplayScreen(MainScreen, inherit_bindings=False):
         self._moved()
 
 
-class StepScreen(Box[int]):
+class StepScreen(LineBox[int]):
     """Asks for a step."""
 
     def __init__(self, step: int) -> None:
@@ -192,10 +192,5 @@ class StepScreen(Box[int]):
         yield Input(str(self._step), id="step", restrict="[0-9]{0,12}", compact=True, select_on_focus=True)
         yield Static(text(("where it was taken for the last time, if a run went back", ink.DIM)))
 
-    def on_mount(self) -> None:
-        field = self.query_one(Input)
-        field.cursor_blink = False
-        field.focus()
-
     def on_input_submitted(self) -> None:
-        self.dismiss(int(self.query_one(Input).value or 0))
+        self.dismiss(int(self.typed or 0))

@@ -18,7 +18,7 @@ from cockpit.logfile import changed_settings
 from cockpit.pilotage import from_toml
 from cockpit.runs import Run
 from cockpit.sanitize import clean_line
-from cockpit.screens.modal import Box, hints, text
+from cockpit.screens.modal import Box, LineBox, hints, text
 from cockpit.screens.reload import show
 from cockpit.widgets import ink
 from cockpit.widgets.rows import Piece, fit
@@ -98,7 +98,7 @@ class AttachScreen(Box[bool]):
         self.dismiss(True)
 
 
-class DeleteScreen(Box[bool]):
+class DeleteScreen(LineBox[bool]):
     """Asks whether runs shall be deleted; y, or the name of a single one, and enter says yes."""
 
     def __init__(self, glances: list[Glance]) -> None:
@@ -127,13 +127,8 @@ class DeleteScreen(Box[bool]):
         yield Input(id="agree", compact=True)
         yield self._wrong
 
-    def on_mount(self) -> None:
-        field = self.query_one(Input)
-        field.cursor_blink = False
-        field.focus()
-
     def on_input_submitted(self) -> None:
-        typed = self.query_one(Input).value.strip()
+        typed = self.typed
         if typed.lower() in ("y", "yes") or (len(self._glances) == 1 and typed == self._glances[0].name):
             self.dismiss(True)
         elif typed:

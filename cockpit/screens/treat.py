@@ -16,7 +16,7 @@ from cockpit.profile import short
 from cockpit.sanitize import clean_line, shown
 from cockpit.screens.apply import ask_to_apply
 from cockpit.screens.fork import ForkScreen, fork_from
-from cockpit.screens.modal import Box, hints, text
+from cockpit.screens.modal import Box, LineBox, hints, text
 from cockpit.screens.view import View
 from cockpit.widgets import ink
 from cockpit.widgets.rows import Piece
@@ -190,7 +190,7 @@ class CommandScreen(Box[bool]):
         self.dismiss(True)
 
 
-class SilenceScreen(Box[str]):
+class SilenceScreen(LineBox[str]):
     """Asks why a rule does not apply here; closes with the reason, or None."""
 
     def __init__(self, app: CockpitApp, diagnosis: Diagnosis) -> None:
@@ -205,25 +205,18 @@ class SilenceScreen(Box[str]):
 
     def on_mount(self) -> None:
         super().on_mount()
-        field = self.query_one(Input)
-        field.cursor_blink = False
-        field.focus()
         self._tell()
 
     def on_input_changed(self) -> None:
         self._tell()
 
     def on_input_submitted(self) -> None:
-        if self._typed:
-            self.dismiss(self._typed)
-
-    @property
-    def _typed(self) -> str:
-        return self.query_one(Input).value.strip()
+        if self.typed:
+            self.dismiss(self.typed)
 
     def _tell(self) -> None:
         """What will be in force, as a profile says it."""
-        after = silenced(self._cockpit, self._rule, clean_line(self._typed) or "…")
+        after = silenced(self._cockpit, self._rule, clean_line(self.typed) or "…")
         self._said.update(text(
             ("It says nothing more until the run ends. For runs to come, the profile says the same "
              "(l, then s, saves it there):\n", ink.DIM),
