@@ -28,6 +28,7 @@ from cockpit.commands_serve import serve
 from cockpit.options import ScreenOptions
 from cockpit.quantity import duration
 from cockpit.sanitize import clean_line
+from cockpit.signals import AtOnce
 from gpt.errors import UserError
 from gpt.ranks import launched_rank, launched_ranks
 
@@ -288,6 +289,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _refuse(error)
     except CycloptsError as error:
         _refuse(f"{error} See gpt-cockpit --help")
+    except AtOnce:
+        _end(130)
     except KeyboardInterrupt:
         _leave(130)
     except BrokenPipeError:
@@ -353,11 +356,16 @@ def _leave(code: int) -> NoReturn:
     """Ends the process. Of several ranks each ends at once: threads of their network, for which nothing waits, may want
     the interpreter while it is taken down, and then abort a process that has done all it had to do."""
     if launched_ranks() > 1:
-        with suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
+        _end(code)
     sys.exit(code)
+
+
+def _end(code: int) -> NoReturn:
+    """Ends the process without taking the interpreter down."""
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _leave_broken_pipe() -> NoReturn:

@@ -18,6 +18,10 @@ _TIME_IS_UP = (signal.SIGUSR1, signal.SIGALRM)
 _ENDS = (signal.SIGINT, signal.SIGTERM, *_TIME_IS_UP)
 
 
+class AtOnce(KeyboardInterrupt):
+    """A second SIGINT: the process is to end while its threads are at work. A third one is not heard."""
+
+
 class Signals:
     """Turns signals into an orderly stop; a second SIGINT ends at once, without saving. SIGHUP ends only the screen.
 
@@ -27,6 +31,7 @@ class Signals:
 
     def __init__(self, send: Callable[[Command], None]) -> None:
         self._send = send
+        self._before: dict[int, Any] = {}
         self.received = 0
         """The signal that ends the run; 0: none has come."""
         self.has_hung_up = False
@@ -48,9 +53,9 @@ class Signals:
         Args:
             deadline: time.monotonic() at which the run's time is up; None: never.
         """
-        before = {number: signal.signal(number, self._stop) for number in _ENDS}
+        self._before = {number: signal.signal(number, self._stop) for number in _ENDS}
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup: its output is still wanted
-            before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._hang_up)
+            self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._hang_up)
         if deadline is not None:
             signal.setitimer(signal.ITIMER_REAL, max(1e-3, deadline - time.monotonic()))
         try:
@@ -58,12 +63,14 @@ class Signals:
         finally:
             if deadline is not None:
                 signal.setitimer(signal.ITIMER_REAL, 0)
-            for number, handler in before.items():
+            for number, handler in self._before.items():
                 signal.signal(number, handler)
 
     def _stop(self, number: int, frame: object) -> None:
         if number == signal.SIGINT and self.received and self.received not in _TIME_IS_UP:
-            raise KeyboardInterrupt
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a third would cut the terminal's restoring short
+            self._before.pop(signal.SIGINT, None)
+            raise AtOnce
         if self.received not in _TIME_IS_UP:  # what a scheduler sends after its warning changes nothing
             self.received = number
         if self.app is not None:
