@@ -82,6 +82,17 @@ def patched(desk: Path, patches: dict[str, str]) -> dict[str, str]:
     return {"PYTHONPATH": f"{desk}{os.pathsep}{ROOT}"}
 
 
+def _as_a_login_does(controlling: bool) -> None:
+    """In the child: signals mean what they usually do, and perhaps the terminal is its own.
+
+    A script that starts the tests with `&` has them ignore SIGINT and SIGQUIT, and what is ignored is inherited.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    if controlling:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 class Cockpit:
     """`gpt-cockpit` with the given arguments, in a pseudo-terminal of its own.
 
@@ -110,7 +121,7 @@ class Cockpit:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cockpit", *arguments],
             stdin=slave, stdout=slave, stderr=slave, cwd=cwd, env=inherited | ours | (env or {}),
-            start_new_session=True, preexec_fn=(lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) if controlling else None,
+            start_new_session=True, preexec_fn=lambda: _as_a_login_does(controlling),
         )  # fmt: skip
         self.cwd = cwd
 
