@@ -8,15 +8,18 @@ import json
 import os
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.chaos.lanes import Report
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: what is forked from here must have no threads
 
 MODULES = (
-    "crash_states", "slim", "kills", "refusals", "small_disk", "signalled", "faults", "fuzzing", "escapes", "access",
-    "soak", "mutants",
+    "crash_states", "slim", "kills", "refusals", "small_disk", "signalled", "damage", "faults", "racing", "mishaps",
+    "read_only", "fuzzing", "escapes", "views", "calls", "access", "licences", "intruders", "soak", "mutants",
 )  # fmt: skip
-"""Those that register gates, in the order in which they run."""
+"""Those that register gates, in the order in which these are told."""
 
 LONG = 20.0
 """How many times as much `make chaos-long` tries."""
@@ -26,50 +29,66 @@ def main() -> int:
     """0: all passed. 1: something was found. 2: no such gate."""
     options = _options()
     from tests.chaos.gate import GATES, Effort
+    from tests.chaos.lanes import reports
+    from tests.chaos.tiny import warm_up
 
     for name in MODULES:
         importlib.import_module(f"tests.chaos.{name}")
     effort = Effort(scale=LONG if options.long else options.scale, seed=options.seed, workers=options.workers)
-    gates = [gate for gate in GATES if not options.gate or {gate.number, gate.number.rstrip("abc")} & set(options.gate)]
+    gates = [gate for gate in GATES if not options.gate or {gate.number, gate.number.rstrip("abcde")} & {*options.gate}]
     if not gates:
         print(f"no gate {', '.join(options.gate)}; there are {', '.join(gate.number for gate in GATES)}")
         return 2
-    told: list[dict[str, Any]] = []
+    start = time.monotonic()
+    warm_up()
     if not options.json:
-        print(f"{'gate':<5} {'':<47} {'count':>12}  {'time':>7}  result", flush=True)
-    for gate in gates:
-        start = time.monotonic()
-        outcome = gate.run(effort)
-        seconds = time.monotonic() - start
-        result = "skipped" if outcome.skipped else "failed" if outcome.findings else "passed"
-        told.append({
-            "gate": gate.number, "name": gate.name, "count": outcome.count, "unit": gate.unit,
-            "seconds": round(seconds, 1), "result": result, "note": outcome.note or outcome.skipped,
-            "findings": outcome.findings,
-        })  # fmt: skip
+        print(f"{'gate':<5} {'':<52} {'count':>15}  {'time':>8}  {'CPU':>8}  result", flush=True)
+    told: list[Report] = []
+    for report in reports(gates, effort, options.lanes):
+        told.append(report)
         if not options.json:
-            _tell(told[-1])
+            _tell(report)
+    seconds, failed = time.monotonic() - start, sum(report.result == "failed" for report in told)
     if options.json:
-        print(json.dumps(told, indent=1))
-    return int(any(each["result"] == "failed" for each in told))
+        print(json.dumps({"seconds": round(seconds, 1), "failed": failed, "gates": [*map(_facts, told)]}, indent=1))
+    else:
+        cpu = sum(report.cpu_seconds for report in told)
+        print(f"{len(told)} gates, {failed} failed, in {seconds:,.0f} s; {cpu:,.0f} s of CPU")
+    return int(failed > 0)
 
 
-def _tell(each: dict[str, Any]) -> None:
-    count = f"{each['count']:,} {each['unit']}"
-    print(f"{each['gate']:<5} {each['name']:<47.47} {count:>12}  {each['seconds']:>5.0f} s  {each['result']}")
-    print(f"      {each['note']}")
-    for finding in each["findings"]:
+def _tell(report: Report) -> None:
+    gate, outcome = report.gate, report.outcome
+    count = f"{outcome.count:,} {gate.unit}"
+    print(
+        f"{gate.number:<5} {gate.name:<52} {count:>15}  {report.seconds:>6,.0f} s  {report.cpu_seconds:>6,.0f} s  "
+        f"{report.result}"
+    )
+    print(f"      {outcome.note or outcome.skipped}")
+    for finding in outcome.findings:
         print(f"    ! {finding}")
     sys.stdout.flush()
 
 
+def _facts(report: Report) -> dict[str, Any]:
+    gate, outcome = report.gate, report.outcome
+    return {
+        "gate": gate.number, "name": gate.name, "count": outcome.count, "unit": gate.unit,
+        "seconds": round(report.seconds, 1), "cpu_seconds": round(report.cpu_seconds, 1), "result": report.result,
+        "note": outcome.note or outcome.skipped, "findings": outcome.findings,
+    }  # fmt: skip
+
+
 def _options() -> argparse.Namespace:
+    from tests.chaos.lanes import LANES
+
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--gate", nargs="*", default=[], help="which: 1 2a 3; 2 is both 2a and 2b")
     parser.add_argument("--scale", type=float, default=1.0, help="how many times what one push is worth")
     parser.add_argument("--long", action="store_true", help=f"{LONG:.0f} times as much")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2, help="processes at once")
+    parser.add_argument("--workers", type=int, default=2, help="processes that share one gate's work")
+    parser.add_argument("--lanes", type=int, default=LANES, help="gates at once; 1: one after the other")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 

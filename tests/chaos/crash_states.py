@@ -31,11 +31,11 @@ _TOLD: list[Story] = []
 """Those that are replayed; processes forked from this one have them."""
 
 
-@gate("1", "crash states of a save", unit="states")
+@gate("1", "crash states of a save", unit="states", weight=90)
 def crash_states(effort: Effort) -> Outcome:
     """Power failures at every call of a run's saves, and again in what follows them."""
     wanted = effort.count(140_000, least=200)  # some stretches have fewer than their share
-    _TOLD[:] = _first_stories(effort)
+    _TOLD[:] = spread(_first_story, range(len(FIRST)), effort.workers)
     _TOLD.extend(spread(_after_a_crash, range(effort.count(80, least=2)), effort.workers))
     jobs = _jobs(wanted, effort)
     sights = spread(_replay, jobs, effort.workers)
@@ -50,10 +50,6 @@ def crash_states(effort: Effort) -> Outcome:
         f"saved on after {gone_on:,}"
     )
     return Outcome(count, findings[:MOST_FINDINGS], note)
-
-
-def _first_stories(effort: Effort) -> list[Story]:
-    return spread(_first_story, range(len(FIRST)), effort.workers)
 
 
 def _first_story(number: int) -> Story:

@@ -13,14 +13,21 @@ and its module is named in `tests.chaos.__main__`. Findings are sentences; a gat
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+ROOT = Path(__file__).resolve().parents[2]
+"""Of the project's tree."""
 
 MOST_FINDINGS = 20
 """No gate tells more of them: the first few say what is wrong."""
@@ -61,17 +68,23 @@ class Gate:
     unit: str
     """What is counted."""
     run: Callable[[Effort], Outcome]
+    weight: float = 1.0
+    """About how many seconds it takes one processor: what takes longest begins first."""
+    waits: bool = False
+    """Whether it mostly waits, and can go on beside those that compute."""
 
 
 GATES: list[Gate] = []
 """All that have been registered, in the order of their modules."""
 
 
-def gate(number: str, name: str, *, unit: str) -> Callable[[Callable[[Effort], Outcome]], Callable[[Effort], Outcome]]:
+def gate(
+    number: str, name: str, *, unit: str, weight: float = 1.0, waits: bool = False
+) -> Callable[[Callable[[Effort], Outcome]], Callable[[Effort], Outcome]]:
     """Registers the function as a gate."""
 
     def register(run: Callable[[Effort], Outcome]) -> Callable[[Effort], Outcome]:
-        GATES.append(Gate(number, name, unit, run))
+        GATES.append(Gate(number, name, unit, run, weight, waits))
         return run
 
     return register
@@ -92,3 +105,13 @@ def spread(work: Callable[[T], R], jobs: Iterable[T], workers: int) -> list[R]:
 def scratch() -> str | None:
     """Folder for what is written and thrown away, in memory where the machine has that; None: the usual one."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder there, for as long as the block; what cannot be removed afterwards is left."""
+    folder = Path(tempfile.mkdtemp(prefix="chaos-", dir=scratch()))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -14,9 +14,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.gate import Effort, Outcome, gate, spread
+from tests.chaos.gate import ROOT, Effort, Outcome, gate, spread
 
-ROOT = Path(__file__).resolve().parents[2]
 _COPIED = ("gpt", "cockpit", "tests", "profiles", "pyproject.toml")
 
 CRASHES = ("-m", "tests.chaos", "--workers", "1", "--scale", "0.05", "--gate", "1")
@@ -81,7 +80,7 @@ MUTANTS = (
 )  # fmt: skip
 
 
-@gate("10", "mutants: one safeguard taken out each", unit="mutants")
+@gate("10", "mutants: one safeguard taken out each", unit="mutants", weight=130)
 def mutants(effort: Effort) -> Outcome:
     """Every mutant has to be caught, and what catches it has to pass on the program as it is."""
     chosen = MUTANTS[:: max(1, round(1 / effort.scale))]

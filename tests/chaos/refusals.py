@@ -73,7 +73,7 @@ class Disk:
         call.data = call.data[: max(1, len(call.data) // 2)]
 
 
-@gate("3a", "errno on every call of a save, of the log, of the facts", unit="faults")
+@gate("3a", "errno on every call of a save, of the log, of the facts", unit="faults", weight=8)
 def refusals(effort: Effort) -> Outcome:
     """Each call in turn fails once, or from then on until the disk is mended."""
     scenes = {"save": _save, "log": _log, "facts": _facts, "rewind": _rewind}

@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import psutil
 
 from gpt import events as ev
-from tests.chaos.gate import Effort, Outcome, gate, scratch, spread
+from tests.chaos.gate import Effort, Outcome, gate, scratch_folder, spread
 from tests.terminal.harness import PROFILE, ROOT, Cockpit, patched
 from tests.terminal.holding import HOLD, HOLDS, SETTINGS
 from tests.tiny_runs import sums
@@ -95,7 +92,7 @@ SIGNALS: dict[str, tuple[Callable[[Cockpit], None], Then, set[int]]] = {
 """What is sent, what ends the run afterwards, and the exit codes that are right."""
 
 
-@gate("4", "signals in every phase, in a pseudo-terminal", unit="cells")
+@gate("4", "signals in every phase, in a pseudo-terminal", unit="pairs", weight=42)
 def signals(effort: Effort) -> Outcome:
     """Each signal once, in a phase that the seed chooses; in the long run, each in each."""
     cells = [(name, phase) for name in SIGNALS for phase in PHASES]
@@ -104,23 +101,21 @@ def signals(effort: Effort) -> Outcome:
         cells = [(name, phases[(number + effort.seed) % len(phases)]) for number, name in enumerate(SIGNALS)]
         cells = cells[: effort.count(len(cells))]
     found = spread(_cell, cells, effort.workers)
-    tried = f"{len(cells)} of {len(SIGNALS) * len(PHASES)} cells: {len(SIGNALS)} signals, {len(PHASES)} phases"
+    tried = f"{len(cells)} of {len(SIGNALS) * len(PHASES)} pairs: {len(SIGNALS)} signals, {len(PHASES)} phases"
     return Outcome(len(cells), [finding for each in found for finding in each], note=tried)
 
 
 def _cell(cell: tuple[str, str]) -> list[str]:
     """What is wrong after one signal in one phase."""
     name, phase = cell
-    desk = Path(tempfile.mkdtemp(prefix="signalled-", dir=scratch()))
     try:
-        (desk / "sums.txt").write_text(sums(60))
-        (desk / "sums.toml").write_text(PROFILE)
-        with Cockpit("sums.toml", "--run", "r", *SETTINGS, cwd=desk, env=patched(desk, PHASES[phase])) as cockpit:
-            return [f"{name} while {phase}: {wrong}" for wrong in _signalled(cockpit, name, phase)]
+        with scratch_folder() as desk:
+            (desk / "sums.txt").write_text(sums(60))
+            (desk / "sums.toml").write_text(PROFILE)
+            with Cockpit("sums.toml", "--run", "r", *SETTINGS, cwd=desk, env=patched(desk, PHASES[phase])) as cockpit:
+                return [f"{name} while {phase}: {wrong}" for wrong in _signalled(cockpit, name, phase)]
     except AssertionError as error:
         return [f"{name} while {phase}: {' '.join(str(error).split())[:200]}"]
-    finally:
-        shutil.rmtree(desk, ignore_errors=True)
 
 
 def _signalled(cockpit: Cockpit, name: str, phase: str) -> list[str]:

@@ -65,7 +65,7 @@ class Tensor:
     detach = reshape = view = numpy = _itself
 
 
-@gate("2a", "SIGKILL of a slim writer", unit="kills")
+@gate("2a", "SIGKILL of a slim writer", unit="kills", weight=113)
 def slim(effort: Effort) -> Outcome:
     """A process that saves, logs, writes its facts and resumes, and does nothing else, killed at any instant."""
     runs = -(-effort.count(10_000, least=20) // EACH)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from statistics import median
@@ -15,14 +13,32 @@ from typing import NamedTuple
 
 import psutil
 
+from cockpit.link.socket import SocketLink
 from cockpit.runs import Run
-from tests.chaos.gate import Effort, Outcome, gate, scratch
-from tests.terminal.harness import PATIENCE, PROFILE, ROOT
+from cockpit.state import RunState, reduce, reduce_all
+from gpt import commands
+from gpt import events as ev
+from tests.chaos.gate import Effort, Outcome, gate, scratch_folder
+from tests.terminal.harness import PATIENCE, PROFILE, patched
 from tests.tiny_runs import sums
 
-SECONDS = 75.0
-"""In one push; `make chaos-long` takes half an hour."""
+SECONDS = 300.0
+"""In one push, beside other gates; `make chaos-long` takes half an hour."""
 MOST_SECONDS = 1800.0
+BREATH = 0.01
+"""Seconds between two steps in one push: as many steps as in a quarter of the time, and processors for other gates."""
+BETWEEN_VISITS = 1.5
+"""Seconds."""
+_BREATHING = f"""
+import time
+def breathing(real):
+    def call(*arguments, **options):
+        time.sleep({BREATH})
+        return real(*arguments, **options)
+    return call
+learning_rate = breathing(learning_rate)
+"""
+"""What is patched into the trainer's module for that."""
 MOST_GROWTH = 12 << 20, 0.04
 """Bytes, and share of its memory, by which a run may have grown from the second third to the last: curves of a log that
 grows are remembered, up to a bound."""
@@ -37,30 +53,25 @@ class Reading(NamedTuple):
     threads: int
 
 
-@gate("9", "soak: train, attach, detach, sample, evaluate, save", unit="visits")
+@gate("9", "soak: train, attach, detach, sample, evaluate, save", unit="visits", weight=60, waits=True)
 def soak(effort: Effort) -> Outcome:
     """Somebody attaches, has all of it done, and leaves, again and again."""
-    seconds = min(MOST_SECONDS, SECONDS * effort.scale)
-    desk = Path(tempfile.mkdtemp(prefix="soak-", dir=scratch()))
-    try:
-        return _soaked(desk, seconds)
-    finally:
-        shutil.rmtree(desk, ignore_errors=True)
+    with scratch_folder() as desk:
+        return _soaked(desk, min(MOST_SECONDS, SECONDS * effort.scale), breathing=effort.scale <= 1)
 
 
-def _soaked(desk: Path, seconds: float) -> Outcome:
-    from gpt import events as ev
-
+def _soaked(desk: Path, seconds: float, *, breathing: bool) -> Outcome:
     (desk / "sums.txt").write_text(sums(60))
     (desk / "sums.toml").write_text(PROFILE)
     settings = ["train.eval_interval=400", "sample.interval=300", "checkpoint.interval=500", "sample.max_new_tokens=8",
                 "train.log_interval=50"]  # fmt: skip
     words = [word for setting in settings for word in ("--set", setting)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "cockpit", "sums.toml", "--run", "r", "--headless", *words],
-        cwd=desk, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [sys.executable, "-m", "cockpit", "sums.toml", "--run", "r", "--headless", *words], cwd=desk,
+        env=os.environ | patched(desk, {"gpt.trainer": _BREATHING} if breathing else {}),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    findings, readings, visits, done = [], [], 0, 0
+    findings, readings, visits = [], [], 0
     try:
         run = Run(desk / "runs" / "r")
         end = time.monotonic() + PATIENCE
@@ -68,9 +79,9 @@ def _soaked(desk: Path, seconds: float) -> Outcome:
             time.sleep(0.1)
         watched, start = psutil.Process(process.pid), time.monotonic()
         while time.monotonic() - start < seconds and process.poll() is None:
-            done += _visit(run, findings)
+            _visit(run, findings)
             visits += 1
-            time.sleep(0.2)  # the visitor's connection is taken down
+            time.sleep(BETWEEN_VISITS if breathing else 0.2)  # at least until the visitor's connection is taken down
             if time.monotonic() - start > seconds / 3:
                 readings.append(Reading(watched.memory_info().rss, watched.num_fds(), watched.num_threads()))
         findings += _agrees(run, process)
@@ -92,13 +103,8 @@ def _soaked(desk: Path, seconds: float) -> Outcome:
     return Outcome(visits, findings[:20], note=f"{seconds:,.0f} s: {told}; at the end {held}")
 
 
-def _visit(run: Run, findings: list[str]) -> int:
+def _visit(run: Run, findings: list[str]) -> None:
     """Attaches, has a sample, an evaluation and a checkpoint made, waits for them, and leaves."""
-    from cockpit.link.socket import SocketLink
-    from cockpit.state import RunState, reduce
-    from gpt import commands
-    from gpt import events as ev
-
     link = SocketLink.attach(run)
     state, seen = RunState(), set()
     try:
@@ -119,14 +125,10 @@ def _visit(run: Run, findings: list[str]) -> int:
             findings.append(f"of a visit's wishes only {sorted(seen)} came true within 30 s")
     finally:
         link.close()
-    return len(seen)
 
 
 def _agrees(run: Run, process: subprocess.Popen[bytes]) -> list[str]:
     """What a screen that stays to the end knows, beside what the log says."""
-    from cockpit.link.socket import SocketLink
-    from cockpit.state import RunState, reduce, reduce_all
-
     link = SocketLink.attach(run)
     state = RunState()
     try:

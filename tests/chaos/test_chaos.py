@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
 from gpt import durable
-from tests.chaos import crash_states, refusals, slim, victims
+from tests.chaos import crash_states, lanes, licences, refusals, slim, victims
 from tests.chaos.disk import Disk
-from tests.chaos.gate import Effort
+from tests.chaos.gate import ROOT, Effort, Gate, Outcome
 from tests.chaos.image import Bench
 from tests.chaos.interposed import Call, Interposed
-from tests.chaos.mutants import MUTANTS, ROOT
+from tests.chaos.mutants import MUTANTS
+from tests.terminal.harness import Cockpit
 
 SMOKE = Effort(scale=0.004, workers=1)
 
@@ -85,3 +88,52 @@ def test_a_victim_dies_in_what_it_does(phase: str | None) -> None:
     death = victims.kill(life, random.Random(0), within=0.05, phase=phase)
     assert death.said in ([], ["alive"]) and not death.crash
     assert death.phase == "save" or phase is None
+
+
+def test_gates_are_told_in_their_order_and_one_that_dies_has_failed() -> None:
+    def raises(effort: Effort) -> Outcome:
+        raise ZeroDivisionError("on purpose")
+
+    gates = [
+        Gate("1", "dies", "tries", lambda effort: os._exit(3)),
+        Gate("2", "waits", "tries", lambda effort: Outcome(effort.count(10)), waits=True),
+        Gate("3", "raises", "tries", raises, weight=9),
+        Gate("4", "is not tried", "tries", lambda effort: Outcome(0, skipped="no such thing here")),
+        Gate("5", "finds", "tries", lambda effort: Outcome(1, ["something"])),
+    ]
+    for count in (1, 2):
+        told = list(lanes.reports(gates, Effort(scale=0.5), count))
+        assert [report.gate.number for report in told] == ["1", "2", "3", "4", "5"]
+        assert [report.result for report in told] == ["failed", "passed", "failed", "skipped", "failed"]
+        assert told[1].outcome.count == 5 and "ZeroDivisionError" in told[2].outcome.findings[0]
+
+
+def test_what_is_installed_has_a_licence_that_is_permitted() -> None:
+    outcome = licences.licences(Effort())
+    assert outcome.count > 10 and not outcome.findings
+
+
+@pytest.mark.parametrize(
+    ("licence", "fault"),
+    [
+        ("MIT", ""), ("BSD-3-Clause AND (Zlib)", ""), ("Mozilla Public License 2.0 (MPL 2.0)", ""),
+        ("", "names no licence"), ("MIT AND GPL-3.0-only", "its licence is GPL-3.0-only"),
+        ("Affero General Public License, MIT", "its licence is Affero General Public License"),
+    ],
+)  # fmt: skip
+def test_a_licence_is_permitted_in_all_its_parts_or_not_at_all(licence: str, fault: str) -> None:
+    assert licences.wrong_with(licence) == fault
+
+
+def test_the_terminals_program_hears_what_a_script_has_its_tests_ignore(tmp_path: Path) -> None:
+    before = [signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGQUIT)]
+    try:
+        with Cockpit("profiles", cwd=tmp_path) as cockpit:
+            status = Path(f"/proc/{cockpit.process.pid}/status")
+            if not status.exists():
+                pytest.skip("no /proc here")
+            ignored = int(status.read_text().partition("SigIgn:")[2].split()[0], 16)
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGQUIT), before, strict=True):
+            signal.signal(number, handler)
+    assert not ignored & (1 << signal.SIGINT - 1 | 1 << signal.SIGQUIT - 1)
