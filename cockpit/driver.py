@@ -46,8 +46,10 @@ class TerminalDriver(LinuxDriver):
         super().stop_application_mode()
 
     def abandon(self) -> None:
-        """Ends the reader of keys that a crash has left behind: it would hold up the program's end for ever."""
+        """After a crash: ends the reader of keys, which would hold up the program's end for ever, and the drawing: a
+        frame that still waits would hide the cursor again."""
         self.exit_event.set()
+        self._file.close()
 
     def run_input_thread(self) -> None:
         """Reads keys until the screen is left, or the terminal is gone."""
@@ -167,7 +169,11 @@ class _Outlet:
         try:
             act()
         except (OSError, ValueError):
-            self._file = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 (kept until the end)
+            self.close()
+
+    def close(self) -> None:
+        """From here on all is swallowed."""
+        self._file = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 (kept until the end)
 
     def fileno(self) -> int:
         return self._file.fileno()

@@ -220,14 +220,16 @@ def _show_screen(
     choice, failed = None, False
     try:
         with screen_on_terminal(outside):
-            choice = app.run()
-            failed = bool(app.return_code)  # Textual has written why into console.log
+            try:
+                choice = app.run()
+                failed = bool(app.return_code)  # Textual has written why into console.log
+            finally:
+                app.abandon()  # before the terminal is put back, or what still waits to be drawn would be after that
     except (Exception, SystemExit, CancelledError):  # a second ctrl+c alone is meant
         traceback.print_exc()  # into console.log
         failed = True
     finally:
         signals.app = link.screen = None
-        app.abandon()
     for number, handler in ((signal.SIGTSTP, _stand_still), (signal.SIGCONT, signal.SIG_DFL)):
         signal.signal(number, handler)  # Textual's own stay behind, and abort where it is gone
     if app.gone_because and (failed or choice == "detach"):

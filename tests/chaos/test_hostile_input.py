@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from cockpit import keymap, nanogpt_log
 from cockpit import profile as profiles
 from cockpit.cli import main
-from cockpit.driver import Keys
+from cockpit.driver import Keys, _Outlet
 from cockpit.link import wire
 from cockpit.link.place import knock
 from cockpit.pilotage import from_toml
@@ -63,6 +64,16 @@ def test_a_file_of_keys_that_is_none_is_refused_in_words(tmp_path: Path, text: s
     path.write_text(text)
     with pytest.raises(keymap.KeymapError, match=said):
         keymap.load(path)
+
+
+def test_a_frame_that_still_waits_is_not_drawn_once_the_screen_was_given_up() -> None:
+    terminal = io.StringIO()
+    outlet = _Outlet(terminal)
+    outlet.write("frame")
+    outlet.close()
+    outlet.write("\x1b[?25l")
+    outlet.flush()
+    assert terminal.getvalue() == "frame"
 
 
 def test_keys_are_heard_after_a_sequence_that_textual_stumbles_over() -> None:
