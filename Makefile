@@ -4,12 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test chaos chaos-long lint clean
+.PHONY: help demo test chaos chaos-long audit lint clean
 
 help:
 	@echo "make demo    train a small GPT on Python's own source, in the cockpit"
 	@echo "make test    run the tests"
 	@echo "make chaos   kill it, crash its disk, make its disk refuse: minutes; make chaos-long: 20 times as much"
+	@echo "make audit   ask PyPI for known vulnerabilities of what is installed; list its licences"
 	@echo "make lint    run the linters and the type checker"
 	@echo "make clean   remove .venv and caches; runs/ stays"
 
@@ -30,6 +31,13 @@ chaos: .venv/.installed-dev
 
 chaos-long: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --long $(CHAOS)
+
+# Needs the network, so it is no part of CI; the licences alone are gate 8c. A package that PyPI does not know is an error.
+audit: .venv/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --gate 8c
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/pip install --disable-pip-version-check --quiet pip-audit
+	.venv/audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .

@@ -22,6 +22,10 @@ LANES = 2
 """Gates at once that compute. One alone leaves a third of two cores idle: it waits for its victims, or for its disk."""
 
 
+LONGEST = 1800.0
+"""Seconds after which a gate of one push is taken to hang."""
+
+
 @dataclass(frozen=True)
 class Report:
     """What came of one gate."""
@@ -41,14 +45,15 @@ def reports(gates: list[Gate], effort: Effort, lanes: int = LANES) -> Iterator[R
     """Runs all gates; gives what came of each in their order, as soon as it and all before it are done."""
     context = multiprocessing.get_context("fork")
     done: dict[str, Report] = {}
-    running: dict[Connection, tuple[Gate, BaseProcess]] = {}
+    running: dict[Connection, tuple[Gate, BaseProcess, float]] = {}
+    longest = LONGEST * max(1.0, effort.scale)
 
     def begin(gate: Gate) -> None:
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_run, args=(gate, effort, theirs))  # no daemon: it has children of its own
         process.start()
         theirs.close()
-        running[ours] = gate, process
+        running[ours] = gate, process, time.monotonic()
 
     for gate in gates:
         if gate.waits and lanes > 1:
@@ -58,17 +63,20 @@ def reports(gates: list[Gate], effort: Effort, lanes: int = LANES) -> Iterator[R
     told = 0
     try:
         while queue or running:
-            while queue and sum(not gate.waits or lanes == 1 for gate, _ in running.values()) < lanes:
+            while queue and sum(not gate.waits or lanes == 1 for gate, _, _ in running.values()) < lanes:
                 begin(queue.pop(0))
-            for line in wait(list(running)):
+            for line in wait(list(running), timeout=5.0):
                 assert isinstance(line, Connection)
-                gate, process = running.pop(line)
-                done[gate.number] = _received(gate, line, process)
+                gate, process, start = running.pop(line)
+                done[gate.number] = _received(gate, line, process, start)
+            for _, process, start in running.values():
+                if time.monotonic() - start > longest:
+                    process.kill()  # its end of the line closes
             while told < len(gates) and gates[told].number in done:
                 yield done[gates[told].number]
                 told += 1
     finally:
-        for _, process in running.values():
+        for _, process, _ in running.values():
             process.terminate()
 
 
@@ -85,8 +93,9 @@ def _run(gate: Gate, effort: Effort, line: Connection) -> None:
     line.send((outcome, time.monotonic() - start, cpu))
 
 
-def _received(gate: Gate, line: Connection, process: BaseProcess) -> Report:
-    outcome, seconds, cpu = Outcome(0, ["its process has died"]), 0.0, 0.0
+def _received(gate: Gate, line: Connection, process: BaseProcess, start: float) -> Report:
+    seconds, cpu = time.monotonic() - start, 0.0
+    outcome = Outcome(0, [f"its process was killed, or has died, after {seconds:,.0f} s"])
     with contextlib.suppress(EOFError, OSError):
         outcome, seconds, cpu = line.recv()
     line.close()
