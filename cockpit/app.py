@@ -32,7 +32,7 @@ from cockpit.screens.modal import Box
 from cockpit.screens.palette import open_palette
 from cockpit.screens.quit import CHOICES, QuitChoice, QuitScreen
 from cockpit.screens.view import View
-from cockpit.state import RunState, pilot_text, reduce, spike_text
+from cockpit.state import Past, RunState, pilot_text, reduce, spike_text
 from cockpit.stretch import Stretch
 from cockpit.visit import ENDED, Sight, leave, leave_all
 from cockpit.widgets.filters import Ascii, Plain, draws_unicode
@@ -211,7 +211,7 @@ class CockpitApp(App[QuitChoice]):
             self.state = reduce(self.state, event)
             self._notice(event)
             self._dirty = True
-            if isinstance(event, Stretch):
+            if isinstance(event, Stretch | Past):
                 self.budget.hurry()  # a log that is being read: what it costs is not the screen's
             self._stirred |= not isinstance(event, TICKING)
         now = time.monotonic()
@@ -263,11 +263,15 @@ class CockpitApp(App[QuitChoice]):
         box.show_run(self.state)
         return True
 
-    def _notice(self, event: ev.Event | Stretch) -> None:
+    def _notice(self, event: ev.Event | Stretch | Past) -> None:
         """Says what a command led to, and keeps the settings up to date."""
         match event:
             case ev.RunStarted():  # what an earlier sitting changed is in the link's profile already
                 self.settings = flatten(self.link.profile)
+            case Past():
+                self.settings = flatten(self.link.profile) | event.changed_settings
+                for change in event.changed:
+                    self._obey_setting(change.key)
             case ev.ConfigChanged():
                 self.settings[event.key] = from_toml(event.new)
                 self._obey_setting(event.key)

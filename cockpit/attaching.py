@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 from cockpit.app import CockpitApp
-from cockpit.commands_attach import find
 from cockpit.link.socket import SocketLink
+from cockpit.longlog import Reader
 from cockpit.options import ScreenOptions
 from cockpit.recall import Recall
+from cockpit.runs import Run
 from cockpit.sanitize import clean_line
 from cockpit.screens.attached import AttachedScreen
 from cockpit.screens.quit import ATTACHED, QuitChoice
@@ -31,18 +32,20 @@ class AttachedApp(CockpitApp):
             self.exit(choice)
 
 
-def attach(name: str | None, runs_dir: Path, options: ScreenOptions) -> int:
+def attach(run: Run, ahead: Reader | None, options: ScreenOptions) -> int:
     """Shows a live run until its screen is left. Returns the exit code.
 
-    Raises RunError where there is no such run or no terminal, LinkError where it cannot be attached to.
+    Args:
+        ahead: reads its log already.
+
+    Raises RunError where there is no terminal, LinkError where it cannot be attached to.
     """
     need_terminal(_INSTEAD)
     from cockpit import keymap
 
     keymap.load(keymap.usual_path())
-    run = find(name, runs_dir)
     back = " ".join(["gpt-cockpit attach", run.name, *run.where()])
-    return show_link(SocketLink.attach(run, watch=options.readonly), options, back)
+    return show_link(SocketLink.attach(run, watch=options.readonly, ahead=ahead), options, back)
 
 
 def attach_far(target: str, runs_dir: Path, options: ScreenOptions, *, ssh: str, program: str) -> int:

@@ -34,12 +34,18 @@ def attach(
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """Shows a run that another process trains: all that has happened, then what happens. Leaving leaves it alone."""
-    from cockpit import attaching
-
     options = ScreenOptions(readonly=watch, thin=thin)
     if run and ":" in run and not (runs_dir / run).is_dir():
+        from cockpit import attaching
+
         return attaching.attach_far(run, runs_dir, options, ssh=ssh_command, program=remote_command)
-    return attaching.attach(run, runs_dir, options)
+    from cockpit.terminal import is_interactive
+
+    found = find(run, runs_dir)
+    ahead = found.read_ahead() if is_interactive() else None  # a long log, while the screen is still being loaded
+    from cockpit import attaching
+
+    return attaching.attach(found, ahead, options)
 
 
 def link(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from cockpit.headless import HeadlessReporter
 from cockpit.link.local import LocalLink
 from cockpit.signals import Signals
-from cockpit.state import RunState, reduce
+from cockpit.state import Past, RunState, reduce
 from cockpit.stretch import Stretch
 from cockpit.terminal import Outside
 from gpt.commands import Save
@@ -64,10 +64,10 @@ class Follower:
         with self._unharmed():
             self._reporter.close()
 
-    def _take(self, event: Event | Stretch) -> None:
+    def _take(self, event: Event | Stretch | Past) -> None:
         if self._has_failed:
             return
-        if self._silent or isinstance(event, Stretch) or event.time < self._since:
+        if self._silent or isinstance(event, Stretch | Past) or event.time < self._since:
             self._reporter.state = reduce(self._reporter.state, event)
         else:
             self._reporter.show(event)

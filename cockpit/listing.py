@@ -17,7 +17,7 @@ Summary = dict[str, Any]
 
 def summarize(run: Run) -> Summary:
     """The figures of a run; None is unknown. Losses in nats/token, mfu and goodput 0…1, the rest as the key says."""
-    return figures(run, reduce_all(RunState(), run.read_stretches()))
+    return figures(run, reduce_all(RunState(), run.read_past()))
 
 
 def figures(run: Run, state: RunState) -> Summary:

@@ -1,126 +1,174 @@
 """A long log read by a process of its own: decoding a million lines holds the interpreter's lock for a second.
 
-Beside it the screen draws its first frame and the trainer loads. `python -m cockpit.longlog PATH START END` writes to
-standard output what `cockpit.stretch.read` gives, in frames: four bytes of length, then a `_Frame` as MessagePack.
+Beside it the screen draws its first frame and the trainer loads. `python -m cockpit.longlog PATH END` writes to
+standard output what the log comes to up to a byte, now and then while it reads and at the end: four bytes of length,
+then a `cockpit.state.Past` as `cockpit.digest` packs it. It begins with the digest beside the log, where there is one,
+and leaves one there that is newer.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 import struct
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
-from cockpit.stretch import COLUMNS, Reading, Stretch, read
-from gpt.events import AnyEvent, Event, StepDone, decode, encode
+if TYPE_CHECKING:
+    from cockpit.state import Past
+
+# What reduces a log brings numpy: it is imported only where that is done, so that the process is started first.
 
 LONG = 24 * 2**20
-"""Bytes from which a process is worth its start, a fifth of a second."""
+"""Bytes from which a process is worth its start, a fifth of a second; and of new log from which a digest is."""
+GROWTH = 2 * LONG
+"""Bytes by which the log of a run that goes on has grown when its digest is made anew."""
+TOLD_SECONDS = 1.5
+"""Time between two words on how far the reading is."""
+_PIECE = 8 * 2**20
 _ROOT = Path(__file__).resolve().parents[1]
 _LENGTH = struct.Struct("<I")
 
 
-class _Frame(msgspec.Struct, array_like=True, frozen=True):
-    """An event, or a stretch; or at the end neither, and how many lines were no event."""
+class Reader:
+    """Reads a log from its beginning up to byte `end`, where a line ends: at once, in a process of its own."""
 
-    event: bytes = b""
-    """The event or the stretch's last step, as the log has it."""
-    columns: bytes | None = None
-    beside: list[tuple[int, bytes]] = []
-    first_time: float = 0.0
-    time: float = 0.0
-    skipped: int = 0
+    def __init__(self, path: Path, end: int) -> None:
+        self.end = end
+        self._path = path
+        self._process: subprocess.Popen[bytes] | None = None
+        with suppress(OSError):
+            self._process = _start(path, end)
 
+    def told(self) -> Iterator[Past]:
+        """What the log comes to, ever more of it; the last is all up to `end`. Where the process fails, this one reads
+        the rest. To be called once."""
+        from cockpit.state import Past
 
-def read_beside(path: Path, start: int, end: int, count_skipped: Callable[[int], None]) -> Iterator[Event | Stretch]:
-    """What `cockpit.stretch.read` gives of a log from byte `start` to `end`, decoded by another process.
-
-    Where that process fails, the rest is read by this one.
-
-    Args:
-        count_skipped: told at the end how many lines were no event.
-    """
-    delivered = 0
-    with _reader(path, start, end) as process:
-        assert process.stdout is not None
+        past = Past()
         try:
-            for frame in _frames(process.stdout):
-                if not frame.event:
-                    count_skipped(frame.skipped)
-                    return
-                item = _unpacked(frame)
-                delivered += 1
-                yield item
+            if self._process and self._process.stdout:
+                for past in _pasts(self._process.stdout):
+                    yield past
         finally:
+            self._let_go(finished=past.offset == self.end)
+        if past.offset < self.end:
+            yield from _read(self._path, past, self.end)
+
+    def close(self) -> None:
+        """Gives the reading up."""
+        self._let_go(finished=False)
+
+    def _let_go(self, *, finished: bool) -> None:
+        """A process that has finished may still leave its digest."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.stdout:
+            process.stdout.close()
+        if not finished:
             process.kill()
-    with path.open("rb") as file:
-        yield from itertools.islice(read(file, start, end, count_skipped), delivered, None)
+        threading.Thread(target=process.wait, name="reaper", daemon=True).start()
 
 
-def _reader(path: Path, start: int, end: int) -> subprocess.Popen[bytes]:
-    """The process; of a session of its own, so that ctrl+c at the terminal is not for it. It ends with the pipe."""
-    command = [sys.executable, "-m", "cockpit.longlog", str(path.resolve()), str(start), str(end)]
+class Keeper:
+    """Keeps the digest of a log that grows within GROWTH of its end, by a process now and then. Used by one thread."""
+
+    def __init__(self, path: Path, start: int) -> None:
+        self._path, self._covered = path, start
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def look(self, end: int) -> None:
+        """Has it made anew where that is due.
+
+        Args:
+            end: bytes of the log that are on disk, whole lines.
+        """
+        if self._process and self._process.poll() is None:
+            return
+        self._process = None
+        if end - self._covered >= GROWTH:
+            self._covered = end
+            self._process = _start(self._path, end, "--keep")
+
+
+def _start(path: Path, end: int, *options: str) -> subprocess.Popen[bytes]:
+    """The process; of a session of its own, so that ctrl+c at the terminal is not for it."""
+    command = [sys.executable, "-m", "cockpit.longlog", str(path.resolve()), str(end), *options]
     return subprocess.Popen(
-        command, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        command, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL if options else subprocess.PIPE,
+        stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
 
 
-def _frames(file: IO[bytes]) -> Iterator[_Frame]:
-    """The frames of a pipe, up to the first that is cut short."""
-    decoder = msgspec.msgpack.Decoder(_Frame)
+def _pasts(file: IO[bytes]) -> Iterator[Past]:
+    """The pasts of a pipe, up to the first that is cut short."""
+    from cockpit import digest
+
     while len(head := file.read(_LENGTH.size)) == _LENGTH.size:
         (size,) = _LENGTH.unpack(head)
         if len(body := file.read(size)) < size:
             return
-        yield decoder.decode(body)
+        yield digest.unpacked(body)
 
 
-def _packed(item: Event | Stretch) -> _Frame:
-    if not isinstance(item, Stretch):
-        return _Frame(encode(item))
-    beside = [(number, encode(event)) for number, event in item.beside]
-    return _Frame(encode(item.last), item.columns.tobytes(), beside, item.first_time, item.time)
+def _read(path: Path, past: Past, end: int, due: Callable[[], bool] = lambda: False) -> Iterator[Past]:
+    """Reads on from a past to the byte `end`; gives what that comes to, and what is known so far where it is due."""
+    from cockpit import digest
+    from cockpit.stretch import read
 
-
-def _unpacked(frame: _Frame) -> AnyEvent | Stretch:
-    event = decode(frame.event)
-    if frame.columns is None:
-        return event
-    columns = np.frombuffer(frame.columns, np.float64).reshape(len(COLUMNS), -1)
-    beside: list[tuple[int, Reading]] = []
-    for number, line in frame.beside:
-        meter = decode(line)
-        assert isinstance(meter, Reading)
-        beside.append((number, meter))
-    assert isinstance(event, StepDone)
-    return Stretch(columns, event, tuple(beside), frame.first_time, frame.time)
-
-
-def main() -> None:
-    """Reads a log and writes frames, until it ends or nobody wants them any more."""
-    path, start, end = sys.argv[1:]
-    skipped = 0
+    skipped = past.skipped
 
     def count(lines: int) -> None:
         nonlocal skipped
         skipped += lines
 
-    def write(frame: _Frame) -> None:
-        body = msgspec.msgpack.encode(frame)
-        out.write(_LENGTH.pack(len(body)) + body)
+    with path.open("rb") as file:
+        while past.offset < end:
+            file.seek(min(end, past.offset + _PIECE) - 1)
+            whole = file.readline()  # to the end of the line that the piece ends in; nothing behind the log's own end
+            until = min(end, file.tell()) if whole else end
+            past = digest.onward(past, read(file, past.offset, until, count), until)
+            past = msgspec.structs.replace(past, skipped=skipped)
+            if past.offset < end and due():
+                yield past
+    yield past
 
-    with open(path, "rb") as file, os.fdopen(os.dup(1), "wb") as out:  # noqa: PTH123
-        for item in read(file, int(start), int(end), count):
-            write(_packed(item))
-        write(_Frame(skipped=skipped))
+
+def main() -> None:
+    """Reads a log and says what it comes to, until it ends or nobody wants to know any more; leaves a digest."""
+    from cockpit import digest
+    from cockpit.state import Past
+
+    path, end, quietly = Path(sys.argv[1]), int(sys.argv[2]), "--keep" in sys.argv
+    if quietly:
+        with suppress(OSError):
+            os.nice(19)
+    told = time.monotonic()
+
+    def due() -> bool:
+        nonlocal told
+        late = not quietly and time.monotonic() - told >= TOLD_SECONDS
+        told = time.monotonic() if late else told
+        return late
+
+    begun = digest.load(path, end) or Past()
+    past = begun
+    with os.fdopen(os.dup(1), "wb") as out:
+        for past in _read(path, begun, end, due):
+            if not quietly:
+                body = digest.packed(past)
+                out.write(_LENGTH.pack(len(body)) + body)
+                out.flush()
+    if past.offset - begun.offset >= LONG:
+        digest.keep(path, past)
 
 
 if __name__ == "__main__":

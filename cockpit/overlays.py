@@ -85,7 +85,7 @@ class Reading:
     def _read(self) -> None:
         state = RunState()
         try:
-            for event in self._run.read_stretches():
+            for event in self._run.read_past():
                 state = reduce(state, event)
         except OSError as error:
             self.error = f"{self.name}: {error.strerror or error}"

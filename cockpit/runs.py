@@ -23,12 +23,15 @@ from gpt.errors import RunError
 from gpt.events import AnyEvent, Event, Origin, decode
 
 if TYPE_CHECKING:
+    from cockpit.longlog import Reader
+    from cockpit.state import Past
     from cockpit.stretch import Stretch
 
 DEFAULT_RUNS_DIR = Path("runs")
 _BLOCK = 2**17
 _OWN_FILES = (
-    "run.json", "profile.toml", "events.jsonl", "console.log", *runlock.FILES, "control.sock", "control.path",
+    "run.json", "profile.toml", "events.jsonl", "events.digest", "console.log", *runlock.FILES, "control.sock",
+    "control.path",
 )  # fmt: skip
 _OWN_FOLDERS = ("checkpoints", "tensorboard", "wandb")
 
@@ -202,19 +205,43 @@ class Run:
         Args:
             start, end: bytes of the log between which it is read, both where a line begins; None: to its end.
         """
-        from cockpit import longlog, stretch  # bring numpy, which most commands need not load
+        from cockpit import stretch  # brings numpy, which most commands need not load
 
         self.skipped_lines = 0
-        try:
-            file = self.events_path.open("rb")
-        except FileNotFoundError:
+        with suppress(FileNotFoundError), self.events_path.open("rb") as file:
+            yield from stretch.read(file, start, end, self._count_skipped)
+
+    def read_past(self, end: int | None = None, ahead: Reader | None = None) -> Iterator[Event | Stretch | Past]:
+        """The same from the log's beginning on, of a long one as a whole: what it comes to, ever more of it.
+
+        Args:
+            end: byte of the log up to which it is read, where a line begins; None: to its end.
+            ahead: a reader that has begun before the end was known.
+        """
+        end = self.size_of_log() if end is None else end
+        if ahead and ahead.end > end:
+            ahead.close()
+            ahead = None
+        reader = ahead or self.read_ahead(end)
+        if reader is None:
+            yield from self.read_stretches(0, end)
             return
-        with file:
-            last = os.fstat(file.fileno()).st_size if end is None else end
-            if last - start >= longlog.LONG and (os.cpu_count() or 1) > 1:
-                yield from longlog.read_beside(self.events_path, start, last, self._count_skipped)
-            else:
-                yield from stretch.read(file, start, end, self._count_skipped)
+        skipped = 0
+        for past in reader.told():
+            skipped = past.skipped
+            yield past
+        if reader.end < end:
+            yield from self.read_stretches(reader.end, end)
+        else:
+            self.skipped_lines = 0
+        self.skipped_lines += skipped
+
+    def read_ahead(self, end: int | None = None) -> Reader | None:
+        """Has another process begin to read the log for `read_past`; None where it is short."""
+        from cockpit import longlog
+
+        end = self.size_of_log() if end is None else end
+        return longlog.Reader(self.events_path, end) if end >= longlog.LONG else None
 
     def _count_skipped(self, lines: int) -> None:
         self.skipped_lines += lines

@@ -7,7 +7,7 @@ million points take 0.6 MB, ten million a ninth more, and what is drawn of them 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -175,6 +175,21 @@ class Series:
             if level.buckets and x >= level.data[_X0, 0]:
                 return level.start + level.size * int(np.searchsorted(level.data[_X1], x, side="right"))
         return 0
+
+    def as_parts(self) -> list[Any]:
+        """All that it holds as bytes and whole numbers, for `of_parts`."""
+        levels = [[level.size, level.start, level.data.tobytes()] for level in self._levels]
+        return [self.x.tobytes(), self.y.tobytes(), levels]
+
+    @classmethod
+    def of_parts(cls, parts: list[Any]) -> Series:
+        """The curve again, on a line of its own. Raises ValueError or TypeError for what are no curve's parts."""
+        x, y, levels = np.frombuffer(parts[0]), np.frombuffer(parts[1]), parts[2]
+        buffer = _Buffer(max(64, 2 * KEPT if levels else len(x)))
+        buffer.data[:, : len(x)] = x, y
+        buffer.used = len(x)
+        behind = tuple(_Level(size, start, np.frombuffer(data).reshape(5, -1)) for size, start, data in levels)
+        return cls._version(buffer, len(x), behind, object())
 
     @staticmethod
     def _version(buffer: _Buffer, length: int, levels: tuple[_Level, ...], line: object) -> Series:

@@ -18,7 +18,7 @@ from cockpit.chronicle import TOLD, Chronicle
 from cockpit.format import duration, saving_time
 from cockpit.gallery import Gallery
 from cockpit.meters import Meters
-from cockpit.pilotage import Pilotage, steered
+from cockpit.pilotage import Pilotage, from_toml, steered
 from cockpit.rangetest import RangeTestRecord
 from cockpit.rollbook import RollBook, restart_text
 from cockpit.series import Series
@@ -190,9 +190,30 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
         return max(0, self.max_steps - self.step) * median / 1e3 * overhead
 
 
-def reduce(state: RunState, event: Event | Stretch) -> RunState:
-    """The state after one more event, or a stretch of them. Pure: `state` stays as it was; unknown events change only
-    the clock."""
+class Past(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a log says up to a place in it, as if its events had been reduced one by one (cockpit.digest)."""
+
+    state: RunState = msgspec.field(default_factory=RunState)
+    offset: int = 0
+    """Bytes of the log that it is made of; a line ends there."""
+    held: tuple[ev.ConfigChanged, ...] = ()
+    """Changes of settings that no resume or rewind has undone, oldest first."""
+    changed: tuple[ev.ConfigChanged, ...] = ()
+    """The newest change of each setting in the newest sitting."""
+    skipped: int = 0
+    """Lines that were no event."""
+
+    @property
+    def changed_settings(self) -> dict[str, Any]:
+        """What the newest sitting has changed, by dotted key."""
+        return {change.key: from_toml(change.new) for change in self.changed}
+
+
+def reduce(state: RunState, event: Event | Stretch | Past) -> RunState:
+    """The state after one more event, a stretch of them, or the whole past at once. Pure: `state` stays as it was;
+    unknown events change only the clock."""
+    if isinstance(event, Past):
+        return event.state
     step = _REDUCERS.get(type(event))
     first = event.first_time if isinstance(event, Stretch) else event.time
     pilotage = state.pilotage if isinstance(event, Stretch) else steered(state.pilotage, event)
@@ -204,7 +225,7 @@ def reduce(state: RunState, event: Event | Stretch) -> RunState:
     return step(state, event) if step else state
 
 
-def reduce_all(state: RunState, events: Iterable[Event | Stretch]) -> RunState:
+def reduce_all(state: RunState, events: Iterable[Event | Stretch | Past]) -> RunState:
     """The state after many events, in order; the same as by `reduce` one by one, only sooner."""
     for event in packed(events):
         state = reduce(state, event)

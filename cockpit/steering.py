@@ -38,7 +38,7 @@ def understood(run: Run, word: str, arguments: Sequence[str]) -> Command:
     Raises ProfileError for what is none.
     """
     if word == "at" or (word in _TIMED and arguments and "=" not in arguments[0]):
-        state = reduce_all(RunState(), run.read_stretches())
+        state = reduce_all(RunState(), run.read_past())
         line = " ".join([word, *arguments])
         profile = SocketLink(run, call(run)).profile
         return orders.parse(line, profile, step=state.step, wall=state.wall, agenda=state.pilotage.agenda).command

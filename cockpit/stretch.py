@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -31,6 +31,8 @@ SHORTEST = 4
 
 Reading = LedgerUpdated | MemorySampled | TelemetrySampled | RanksTimed
 """What the meters say between steps."""
+
+Other = TypeVar("Other")
 
 _BLOCK = 2**17  # bytes: what is decoded at once still lies in the processor's cache when its columns are made
 _BESIDE = (LedgerUpdated, MemorySampled, TelemetrySampled, RanksTimed)
@@ -85,12 +87,12 @@ def _decoded(lines: bytes, count_skipped: Callable[[int], None]) -> list[AnyEven
     return events
 
 
-def packed(events: Iterable[Event | Stretch]) -> Iterator[Event | Stretch]:
+def packed(events: Iterable[Event | Stretch | Other]) -> Iterator[Event | Stretch | Other]:
     """The same events in order, steps in stretches; whatever else happened stands between them by itself."""
     run: list[Event] = []
     for event in events:
         if type(event) is StepDone or isinstance(event, _BESIDE):
-            run.append(event)
+            run.append(event)  # pyright: ignore[reportArgumentType]
             continue
         yield from _together(run)
         run = []

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cockpit.pilotage import from_toml
-from cockpit.state import RunState, reduce
-from gpt.config import Profile
+from cockpit.state import Past, RunState, reduce
+from gpt.config import Profile, flatten
 from gpt.events import ConfigChanged
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class Sight:
             self.state = reduce(self.state, event)
             if isinstance(event, ConfigChanged):
                 self.settings[event.key] = from_toml(event.new)
+            elif isinstance(event, Past):
+                self.settings = flatten(self.link.profile) | event.changed_settings
 
     def restore(self, app: CockpitApp) -> None:
         """Puts it in view again."""

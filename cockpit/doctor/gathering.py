@@ -17,12 +17,14 @@ from cockpit.pilotage import from_toml
 from cockpit.planning import here
 from cockpit.profile import Loaded
 from cockpit.runs import Run, latest
-from cockpit.state import RunState, reduce_all
+from cockpit.state import Past, RunState, reduce_all
 from cockpit.stretch import Stretch
 from gpt import checkpoint
 from gpt import events as ev
 from gpt.config import Profile, flatten, replace
 from gpt.errors import UserError
+
+Told = ev.Event | Stretch | Past
 
 
 def of_profile(loaded: Loaded, runs_dir: Path) -> Evidence:
@@ -37,7 +39,7 @@ def of_profile(loaded: Loaded, runs_dir: Path) -> Evidence:
 def of_run(run: Run) -> Evidence:
     """While a run goes on or after it: its log, and the settings in force at its newest step."""
     changes: list[ev.ConfigChanged] = []
-    state = reduce_all(RunState(), _noting(run.read_stretches(), changes))
+    state = reduce_all(RunState(), _noting(run.read_past(), changes))
     loaded = _kept(run)
     at_checkpoint, since = _at_checkpoint(run)
     profile = at_checkpoint or (loaded.profile if loaded else None)
@@ -88,10 +90,12 @@ def _rows(profile: Profile) -> int | None:
     return None
 
 
-def _noting(events: Iterator[ev.Event | Stretch], changes: list[ev.ConfigChanged]) -> Iterator[ev.Event | Stretch]:
+def _noting(events: Iterator[Told], changes: list[ev.ConfigChanged]) -> Iterator[Told]:
     """The events as they are; the changes of settings that still hold gather in a list."""
     for event in events:
-        if isinstance(event, ev.ConfigChanged):
+        if isinstance(event, Past):
+            changes[:] = event.held
+        elif isinstance(event, ev.ConfigChanged):
             changes.append(event)
         elif isinstance(event, ev.Resumed):
             changes[:] = [change for change in changes if change.step <= event.step]
@@ -134,7 +138,7 @@ def _saved(run: Run, state: RunState | None = None) -> Saved | None:
     saved = _newest_state(run)
     if not saved or not isinstance(saved.get("model"), dict):
         return None
-    known = state or reduce_all(RunState(), run.read_stretches())
+    known = state or reduce_all(RunState(), run.read_past())
     settings = saved.get("profile")
     optimizer = settings.get("optim", {}).get("name") if isinstance(settings, dict) else None
     is_finished = known.finished is not None and known.finished.reason == "max_steps"

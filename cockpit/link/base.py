@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from cockpit.state import Past
 from cockpit.stretch import Stretch
 from gpt.commands import Command
 from gpt.config import Profile
@@ -34,8 +35,9 @@ class Link(Protocol):
         """Begins to deliver events; for a local link, starts the trainer's thread. Called after the first frame."""
         ...
 
-    def drain(self) -> Sequence[Event | Stretch]:
-        """All events since the last call, oldest first; what a log holds may come in stretches. Never blocks."""
+    def drain(self) -> Sequence[Event | Stretch | Past]:
+        """All events since the last call, oldest first; what a log holds may come in stretches, or what it comes to
+        as a whole. Never blocks."""
         ...
 
     def send(self, command: Command) -> None:

@@ -15,9 +15,10 @@ from cockpit.budget import FrameBudget
 from cockpit.eventlog import EventLog
 from cockpit.link.server import HERE, LinkServer
 from cockpit.link.upkeep import Upkeep
+from cockpit.longlog import Keeper
 from cockpit.mirror import Mirror
 from cockpit.runs import Run
-from cockpit.state import RunState
+from cockpit.state import Past, RunState
 from cockpit.stretch import Stretch
 from cockpit.telemetry import ConsoleTail, Telemetry
 from cockpit.trackers import wanted_trackers
@@ -83,7 +84,9 @@ class LocalLink:
         self._server = LinkServer(
             run, profile, self._log, obey=self._obey, tell=lambda event: self._emit(event), attended=attended
         )
-        self._events: collections.deque[Event | Stretch] = collections.deque()
+        self._earlier: collections.deque[Event | Stretch | Past] = collections.deque()
+        self._events: collections.deque[Event] = collections.deque()
+        self._is_told = not (resume or restarted)  # whether earlier sittings are in `_earlier`, all of them
         self._mirrors = [Mirror(name, make, self._emit) for name, make in wanted_trackers(run, profile).items()]
         self._early: list[Command] = []
         self._guard = threading.RLock()  # a signal's handler may send while its own thread does
@@ -95,6 +98,9 @@ class LocalLink:
         self._doctor = threading.Thread(target=self._make_rounds, name="doctor", daemon=True)
         self._rounds: Rounds | None = None
         self._begun: RunStarted | None = None
+        self._start = self._log.position()[0]  # bytes that earlier sittings have left
+        self._keeper = Keeper(run.events_path, self._start)
+        self._ahead = run.read_ahead(self._start) if resume or restarted else None
         self._changes: collections.deque[ConfigChanged] = collections.deque()
         self._at_work = threading.Lock()  # of the doctor
         self._leaving = threading.Event()
@@ -111,11 +117,13 @@ class LocalLink:
             self._meters.start()
             self._doctor.start()
 
-    def drain(self) -> list[Event | Stretch]:
-        """All events since the last call, oldest first; those of earlier sittings in stretches."""
-        events = []
-        while self._events:  # one reader, so what is there stays there
-            events.append(self._events.popleft())
+    def drain(self) -> list[Event | Stretch | Past]:
+        """All events since the last call, oldest first; those of earlier sittings in stretches, or as a whole."""
+        events: list[Event | Stretch | Past] = []
+        is_told = self._is_told  # asked first: what has happened since waits for all that came before
+        for waiting in (self._earlier, self._events) if is_told else (self._earlier,):
+            while waiting:  # one reader, so what is there stays there
+                events.append(waiting.popleft())
         return events
 
     def send(self, command: Command) -> None:
@@ -235,11 +243,17 @@ class LocalLink:
     def _tell_earlier(self) -> dict[str, float] | None:
         """Delivers what the log holds, as it is read; returns the newest ledger in it, if any, seconds by phase."""
         seconds = None
-        for event in self._folder.read_stretches():
-            self._events.append(event)
-            for _, told in event.beside if isinstance(event, Stretch) else [(0, event)]:
-                if isinstance(told, LedgerUpdated):
-                    seconds = told.seconds
+        try:
+            for event in self._folder.read_past(self._start, self._ahead):
+                self._earlier.append(event)
+                if isinstance(event, Past):
+                    seconds = event.state.ledger or None
+                    continue
+                for _, told in event.beside if isinstance(event, Stretch) else [(0, event)]:
+                    if isinstance(told, LedgerUpdated):
+                        seconds = told.seconds
+        finally:
+            self._is_told = True
         return seconds
 
     def _read_meters(self) -> None:
@@ -249,6 +263,7 @@ class LocalLink:
             self._upkeep.attempt("reading console.log", self._pass_on_console)
             self._upkeep.attempt("reading the machine's meters", self._read_machine)
             self._upkeep.attempt("looking after the log", self._watch_log)
+            self._upkeep.attempt("keeping the log's digest", lambda: self._keeper.look(self._log.position()[0]))
 
     def _pass_on_console(self) -> None:
         for line in self._console.read():

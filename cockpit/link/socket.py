@@ -10,12 +10,14 @@ from contextlib import suppress
 
 import msgspec
 
+from cockpit import longlog
 from cockpit.link import wire
 from cockpit.link.client import PATIENCE, Client, call
 from cockpit.logfile import decoded
+from cockpit.longlog import Reader
 from cockpit.runs import Run
 from cockpit.sanitize import clean_line
-from cockpit.state import FINAL_STATES
+from cockpit.state import FINAL_STATES, Past
 from cockpit.stretch import Stretch
 from gpt.commands import Command
 from gpt.config import Profile
@@ -25,6 +27,8 @@ DYING_SECONDS = 2.0
 """Time after which a process that holds the run's lock and says nothing is taken to live."""
 RETURN_SECONDS = 0.2
 """Time between two looks whether ranks that are started anew are there."""
+
+Told = Event | Stretch | Past
 
 
 class SocketLink:
@@ -38,15 +42,19 @@ class SocketLink:
         client: let in by its process.
         told_the_past: deliver only what happens from now on.
         watch: never the pilot, of a process that takes the run up again either.
+        ahead: reads the log already, from before the run's process could be asked how far it has come.
     """
 
-    def __init__(self, run: Run, client: Client, *, told_the_past: bool = False, watch: bool = False) -> None:
+    def __init__(
+        self, run: Run, client: Client, *, told_the_past: bool = False, watch: bool = False,
+        ahead: Reader | None = None,
+    ) -> None:  # fmt: skip
         hello = client.hello
         self.run, self.run_dir = hello.run, run.path
         self.profile = _profile(hello)
         self.pid = hello.pid
-        self._folder, self._client = run, client
-        self._events: collections.deque[tuple[bool, Event | Stretch]] = collections.deque()  # whether of the past, what
+        self._folder, self._client, self._ahead = run, client, ahead
+        self._events: collections.deque[tuple[bool, Told]] = collections.deque()  # whether of the past, what
         self._pilot, self._pilot_name = hello.pilot, clean_line(hello.pilot_name)
         self._at = hello.offset if told_the_past else 0
         """Bytes of the log that have been delivered."""
@@ -62,18 +70,20 @@ class SocketLink:
         self._thread = threading.Thread(target=self._follow, name="link", daemon=True)
 
     @classmethod
-    def attach(cls, run: Run, *, watch: bool = False, patience: float = PATIENCE) -> SocketLink:
+    def attach(
+        cls, run: Run, *, watch: bool = False, patience: float = PATIENCE, ahead: Reader | None = None
+    ) -> SocketLink:
         """A link to a run of this machine. Raises LinkError where nobody trains it or lets nobody in."""
-        return cls(run, call(run, screen=True, watch=watch, patience=patience), watch=watch)
+        return cls(run, call(run, screen=True, watch=watch, patience=patience), watch=watch, ahead=ahead)
 
     def start(self) -> None:
         """Begins to deliver. A second call does nothing."""
         if not self._thread.ident:
             self._thread.start()
 
-    def drain(self) -> list[Event | Stretch]:
+    def drain(self) -> list[Told]:
         """What has come since the last call, oldest first; the past and the present never in one call."""
-        events: list[Event | Stretch] = []
+        events: list[Told] = []
         while self._events:  # one reader, so what is there stays there
             past, event = self._events[0]
             if events and past != self.catching_up:
@@ -194,23 +204,34 @@ class SocketLink:
     def _read_up_to(self, offset: int, *, past: bool) -> None:
         """Delivers what the log holds up to there and has not been delivered."""
         if offset > self._at:
-            self._deliver(self._folder.read_stretches(self._at, offset), past=past)
+            if self._at and offset - self._at < longlog.LONG:
+                told = self._folder.read_stretches(self._at, offset)
+            else:
+                told, self._ahead = self._folder.read_past(offset, self._ahead), None
+            self._deliver(told, past=past)
             self._at = offset
 
-    def _deliver(self, events: Iterable[Event | Stretch], *, past: bool) -> None:
+    def _deliver(self, events: Iterable[Told], *, past: bool) -> None:
         for event in events:
             match event:
                 case Stretch():
                     self._step = event.last.step
                 case StepDone():
                     self._step = event.step
+                case Past():
+                    self._step, self._state = event.state.step, event.state.state
+                    self._heed_pilot(event.state.pilot, past=past)
                 case StateChanged():
                     self._state = event.state
-                case PilotChanged() if event.pid == self.pid and not past:
-                    self._pilot, self._pilot_name = event.seat, clean_line(event.pilot)
+                case PilotChanged():
+                    self._heed_pilot(event, past=past)
                 case _:
                     pass
             self._events.append((past, event))
+
+    def _heed_pilot(self, event: PilotChanged | None, *, past: bool) -> None:
+        if event and event.pid == self.pid and not past:
+            self._pilot, self._pilot_name = event.seat, clean_line(event.pilot)
 
     def _hung_up(self, why: str) -> None:
         """Says what has become of the run, where its process went without a word."""

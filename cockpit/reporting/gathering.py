@@ -20,7 +20,7 @@ _LONGEST = 1 << 20
 
 def from_log(run: Run) -> Subject:
     """A run as its log has it."""
-    state = reduce_all(RunState(), run.read_stretches())
+    state = reduce_all(RunState(), run.read_past())
     profile = _profile(run.path)
     settings = flatten(profile) if profile else {}
     settings |= {change.key: from_toml(change.new) for change in state.chronicle.changes}

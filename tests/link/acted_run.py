@@ -18,7 +18,7 @@ from cockpit.link.local import LocalLink
 from cockpit.link.replay import ReplayLink
 from cockpit.link.socket import SocketLink
 from cockpit.runs import Run
-from cockpit.state import RunState, reduce
+from cockpit.state import Past, RunState, reduce
 from cockpit.stretch import Stretch
 from gpt import events as ev
 from gpt.commands import Command, Stop
@@ -111,8 +111,8 @@ class Seat:
     def __init__(self, link: LocalLink | SocketLink | ReplayLink) -> None:
         self.link = link
         self.state = RunState()
-        self.told: list[ev.Event] = []
-        """Single events, in order; those of a log that was leapt over are only in the state."""
+        self.told: list[ev.Event | Past] = []
+        """Single events and whole pasts, in order; what was leapt over is only in the state."""
 
     def take(self) -> RunState:
         if isinstance(self.link, ReplayLink):

@@ -9,11 +9,15 @@ import pytest
 from acted_run import Seat, Stage, essence, stage, wait_until
 from played_runs import START, run_started, step_done, story
 
+from cockpit import longlog
 from cockpit.link.base import Link
+from cockpit.link.local import LocalLink
 from cockpit.link.replay import ReplayLink
-from cockpit.state import RunState, reduce_all
+from cockpit.runs import Run
+from cockpit.state import Past, RunState, reduce_all
 from gpt import commands as do
 from gpt import events as ev
+from gpt.config import Profile
 
 EARLIER = (
     run_started(),
@@ -69,6 +73,45 @@ def test_who_comes_late_has_seen_all_of_it_too(scene: Stage, kind: str, sit: Cal
     scene.actor.play(*NOW[half:])
     seat.wait(lambda state: state.step == 300 and state.telemetry is not None)
     assert essence(seat.state) == essence(reduce_all(RunState(), NOW))
+
+
+def test_of_a_long_log_comes_what_it_comes_to_and_then_what_happens(
+    scene: Stage, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read ahead before the run's process is asked how far it is, while that goes on telling."""
+    if kind != "socket":
+        pytest.skip("nobody reads ahead there")
+    monkeypatch.setattr(longlog, "LONG", 1)
+    third = len(NOW) // 3
+    scene.actor.play(*NOW[:third])
+    wait_until(lambda: scene.local._log.position()[0] > 10_000)
+    ahead = scene.folder.read_ahead()
+    scene.actor.play(*NOW[third : 2 * third])
+    seat = Seat(scene.attach(ahead=ahead))
+    scene.actor.play(*NOW[2 * third :])
+    seat.wait(lambda state: state.step == 300 and state.telemetry is not None)
+    assert any(isinstance(told, Past) for told in seat.told)
+    assert essence(seat.state) == essence(reduce_all(RunState(), NOW))
+
+
+def test_what_happens_while_earlier_sittings_are_told_comes_after_them(tmp_path: Path) -> None:
+    folder = Run.create(tmp_path, "amber-heron", "demo")
+    folder.events_path.write_bytes(b"".join(map(ev.encode, EARLIER)))
+    link = LocalLink(folder, Profile(name="demo"), resume=tmp_path)
+    whole = Past(state=reduce_all(RunState(), EARLIER))
+    seat = Seat(link)
+
+    def slowly(end: int, ahead: object) -> Iterator[Past]:
+        assert end == folder.size_of_log()
+        link.tell("warning", "said meanwhile")
+        assert seat.take().log == ()
+        yield whole
+        assert seat.take().step == 39 and seat.state.log == ()
+
+    link._folder.read_past = slowly  # type: ignore[method-assign]
+    link._tell_earlier()
+    assert seat.take().step == 39 and [line.text for line in seat.state.log] == ["said meanwhile"]
+    link.close()
 
 
 def test_drain_gives_nothing_where_nothing_happened_and_start_may_be_called_again(
