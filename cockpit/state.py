@@ -296,14 +296,14 @@ def _stretch_done(state: RunState, stretch: Stretch) -> RunState:
     """What its events do one by one, at once."""
     steps, losses, lr, grad_norm, ms, mfu, tokens_per_s = stretch.columns[:7]
     ledger, ledger_time, wall, at_start = state.ledger, state.ledger_time, state.wall, state.ledger_at_start
-    memory, telemetry, cpu_load, timeline, ranks = state.memory, state.telemetry, [], state.timeline, state.ranks
+    memory, telemetry, cpu_load, clock, ranks = state.memory, state.telemetry, [], [], state.ranks
     firsts = np.flatnonzero(steps == state.start_step + 1).tolist()
     for before, event in stretch.beside:
         while firsts and firsts[0] < before:
             firsts, at_start = firsts[1:], ledger
         if isinstance(event, ev.LedgerUpdated):
             ledger, ledger_time, wall = event.seconds, event.time, event.wall
-            timeline = timeline.take(event.seconds)
+            clock.append(event.seconds)
         elif isinstance(event, ev.MemorySampled):
             memory = event
         elif isinstance(event, ev.RanksTimed):
@@ -321,7 +321,7 @@ def _stretch_done(state: RunState, stretch: Stretch) -> RunState:
         tokens_per_s=state.tokens_per_s.extend(steps, tokens_per_s),
         meters=meters.stretch_done(state.meters, stretch, state.step),
         ledger=ledger, ledger_time=ledger_time, wall=wall, ledger_at_start=ledger if firsts else at_start,
-        memory=memory, telemetry=telemetry, timeline=timeline, ranks=ranks,
+        memory=memory, telemetry=telemetry, timeline=state.timeline.take(*clock), ranks=ranks,
         cpu_load=state.cpu_load.extend([at for at, _ in cpu_load], [load for _, load in cpu_load]),
     )  # fmt: skip
 

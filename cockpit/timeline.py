@@ -41,30 +41,29 @@ class Timeline(msgspec.Struct, frozen=True):
     """Of its last minutes."""
     newest: Reading | None = None
 
-    def take(self, seconds: Mapping[str, float]) -> Timeline:
-        """The timeline after one more reading."""
-        now = Reading(sum(seconds.values()), tuple([seconds.get(phase, 0.0) for phase in PHASES]))
-        coarse, fine = self.coarse, self.fine
-        if self._is_behind(now):
-            coarse = tuple(r for r in coarse if r.wall <= now.wall)
-            fine = tuple(r for r in fine if r.wall <= now.wall)
-        spacing = self.spacing
-        if not coarse or now.wall - coarse[-1].wall >= spacing:
-            coarse = (*coarse, now)
-            if len(coarse) > MOMENTS:
-                coarse = coarse[::2]
-                spacing = max(2 * spacing, (coarse[-1].wall - coarse[0].wall) / MOMENTS)
-        if not fine or now.wall - fine[-1].wall >= RECENT_SECONDS / FINE / 4:
-            fine = (*fine, now)
-            if len(fine) > FINE:  # the older half gets half as fine
-                fine = (*fine[: FINE // 2 : 2], *fine[FINE // 2 :])
-            while fine[0].wall < now.wall - RECENT_SECONDS:
-                fine = fine[1:]
-        return Timeline(coarse, spacing, fine, now)
-
-    def _is_behind(self, now: Reading) -> bool:
-        """Whether the clock was set back: another sitting began without what the one before had counted."""
-        return self.newest is not None and self.newest.wall > now.wall
+    def take(self, *readings: Mapping[str, float]) -> Timeline:
+        """The timeline after more readings, seconds by phase, one after the other."""
+        coarse, fine, spacing = [*self.coarse], [*self.fine], self.spacing
+        before = self.newest.wall if self.newest else 0.0
+        for seconds in readings:
+            wall = sum(seconds.values())
+            if wall < before:  # the clock was set back: a sitting began without what the one before had counted
+                coarse = [r for r in coarse if r.wall <= wall]
+                fine = [r for r in fine if r.wall <= wall]
+            before = wall
+            if not coarse or wall - coarse[-1].wall >= spacing:
+                coarse.append(_reading(wall, seconds))
+                if len(coarse) > MOMENTS:
+                    del coarse[1::2]
+                    spacing = max(2 * spacing, (coarse[-1].wall - coarse[0].wall) / MOMENTS)
+            if not fine or wall - fine[-1].wall >= RECENT_SECONDS / FINE / 4:
+                fine.append(_reading(wall, seconds))
+                if len(fine) > FINE:  # the older half gets half as fine
+                    del fine[1 : FINE // 2 : 2]
+                while fine[0].wall < wall - RECENT_SECONDS:
+                    del fine[0]
+        newest = _reading(before, readings[-1]) if readings else self.newest
+        return Timeline(tuple(coarse), spacing, tuple(fine), newest)
 
     def since(self, seconds: float, ledger: Mapping[str, float]) -> dict[str, float]:
         """Seconds by phase of the last `seconds` of a run whose clock says `ledger`; less where it is younger."""
@@ -83,6 +82,10 @@ class Timeline(msgspec.Struct, frozen=True):
             {phase: max(0.0, b - a) for phase, a, b in zip(PHASES, one, other, strict=True)}
             for one, other in pairwise(at)
         ]
+
+
+def _reading(wall: float, seconds: Mapping[str, float]) -> Reading:
+    return Reading(wall, tuple([seconds.get(phase, 0.0) for phase in PHASES]))
 
 
 def _at(readings: Sequence[Reading], wall: float) -> tuple[float, ...]:
