@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.style import Style
@@ -45,6 +45,8 @@ _TWO_COLUMNS = 150
 
 Entry = list[list[Piece]]
 """A key or a word and what it means: its rows."""
+Line = tuple[list[Piece], ...]
+"""A row: its cells."""
 
 
 def show_help(app: CockpitApp) -> None:
@@ -92,7 +94,8 @@ class _Pages(RowsWidget):
     def __init__(self) -> None:
         super().__init__()
         self._top = 0
-        self._laid: dict[int, list[Strip]] = {}
+        self._place: tuple[int, int, int] | None = None
+        self._shown: list[Strip] = []
 
     def scroll_rows(self, by: int) -> None:
         """Moves by so many rows."""
@@ -109,48 +112,87 @@ class _Pages(RowsWidget):
         self.scroll_rows(WHEEL_ROWS)
 
     def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
+        place = (width, height, self._top)
+        if place != self._place:
+            self._place, self._shown = place, self._strips(width, height)
+        return self._shown
+
+    def _strips(self, width: int, height: int) -> list[Strip]:
         lines = self._lines(width)
         if len(lines) <= height:
-            return lines
+            return [_strip(line, width) for line in lines]
         shown = lines[self._top : self._top + height - 1]
         left = len(lines) - self._top - len(shown)
-        return [*shown, rule(width, [], [(f"↓ {left} more rows", ink.DIM)] if left else [])]
+        more = rule(width, [], [(f"↓ {left} more rows", ink.DIM)] if left else [])
+        return [*(_strip(line, width) for line in shown), more]
 
-    def _lines(self, width: int) -> list[Strip]:
-        if width not in self._laid:
-            self._laid = {width: lines(width)}
-        return self._laid[width]
+    def _lines(self, width: int) -> list[Line]:
+        return lines(width, tuple(action.key_label for action in ACTIONS))
 
 
-def lines(width: int) -> list[Strip]:
-    """Everything there is to say, laid out in a width."""
-    count = 2 if width >= _TWO_COLUMNS else 1
-    each = (width - 2 - _GAP * (count - 1)) // count
-    keys = [_entry(action.key_label or "ctrl+p", f"{action.label}. ", action.help, each) for action in ACTIONS]
+@lru_cache(maxsize=2)
+def lines(width: int, keys: tuple[str, ...]) -> list[Line]:
+    """Everything there is to say, laid out in a width: of each row its cells, one or two. Only what is in view is made
+    a strip of: that takes longer than all the rest.
+
+    Args:
+        keys: of each action.
+    """
+    count = _count(width)
+    each = _each(width)
+    listed_keys = zip(ACTIONS, keys, strict=True)
+    entries = [_entry(key or "ctrl+p", f"{action.label}. ", action.help, each) for action, key in listed_keys]
     curves = [("⣿", ink.RAW, "train"), ("━", ink.TRAIN, "smoothed"), ("●", ink.VALIDATION, "val")]
     phases = [(glyph, style, word) for word, glyph, style in PHASES.values()]
     glyphs = [*_glyphs("chart", [*curves, *MARKERS.values()], each), *_glyphs("time bar", phases, each)]
     words = [_entry(word, "", meaning, each) for word, meaning in _READING]
     reading: Entry = [[], *glyphs, [], *(line for entry in words for line in entry)]
-    listed = [line for entry in keys for line in entry]
+    listed = [line for entry in entries for line in entry]
     if count == 1:
-        return [row(width, [(" ", ink.TEXT), *line]) for line in [[], *listed, *reading]]
+        return [(line,) for line in [[], *listed, *reading]]
     half = (len(listed) + len(reading)) / 2
     split = 0
-    for entry in keys:  # an entry stays whole
+    for entry in entries:  # an entry stays whole
         if split < half:
             split += len(entry)
     left, right = [[], *listed[:split]], [[], *listed[split:], *reading]
     left += [[]] * (len(right) - len(left))
     right += [[]] * (len(left) - len(right))
-    return [columns([(one, each), (other, each)], width, _GAP) for one, other in zip(left, right, strict=True)]
+    return [*zip(left, right, strict=True)]
+
+
+def _count(width: int) -> int:
+    """Columns in which the entries stand."""
+    return 2 if width >= _TWO_COLUMNS else 1
+
+
+def _each(width: int) -> int:
+    """Cells of one of them."""
+    return (width - 2 - _GAP * (_count(width) - 1)) // _count(width)
+
+
+def _strip(line: Line, width: int) -> Strip:
+    if len(line) == 1:
+        return row(width, [(" ", ink.TEXT), *line[0]])
+    return columns([(cell, _each(width)) for cell in line], width, _GAP)
 
 
 def _entry(word: str, name: str, meaning: str, width: int) -> Entry:
     """A word, its name and what it means; the text stands to the right of the word in all rows."""
-    rows = textwrap.wrap(name + meaning, max(20, width - _KEY)) or [""]
+    rows = _wrapped(name + meaning, max(20, width - _KEY))
     first: list[Piece] = [(f"{word:<{_KEY}}", ink.BRIGHT), (name, ink.TEXT), (rows[0][len(name) :], ink.DIM)]
     return [first, *([(" " * _KEY, ink.TEXT), (text, ink.DIM)] for text in rows[1:])]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Words in lines of `width` characters; a longer word has a line of its own. A tenth of what textwrap takes."""
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append(word)
+        else:
+            lines[-1] += f" {word}" if lines[-1] else word
+    return lines
 
 
 def _glyphs(word: str, items: Iterable[tuple[str, Style, str]], width: int) -> Entry:
