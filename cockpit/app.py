@@ -17,8 +17,8 @@ from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.widget import Widget
 
-from cockpit import format as fmt
 from cockpit.actions import ACTIONS, BY_ID, Action
+from cockpit.announcing import announcement
 from cockpit.budget import FASTEST, FrameBudget
 from cockpit.driver import TerminalDriver
 from cockpit.forking import Fork
@@ -32,7 +32,7 @@ from cockpit.screens.modal import Box
 from cockpit.screens.palette import open_palette
 from cockpit.screens.quit import CHOICES, QuitChoice, QuitScreen
 from cockpit.screens.view import View
-from cockpit.state import Past, RunState, pilot_text, reduce, spike_text
+from cockpit.state import Past, RunState, pilot_text, reduce
 from cockpit.stretch import Stretch
 from cockpit.visit import ENDED, Sight, leave, leave_all
 from cockpit.widgets.filters import Ascii, Plain, draws_unicode
@@ -275,32 +275,12 @@ class CockpitApp(App[QuitChoice]):
             case ev.ConfigChanged():
                 self.settings[event.key] = from_toml(event.new)
                 self._obey_setting(event.key)
-                if not self.link.catching_up:
-                    self.say(f"{event.key} is {event.new} from step {event.step + 1:,} on")
-            case _ if self.link.catching_up:
-                pass
-            case ev.ConfigRefused():
-                self.say(f"{event.key} stays {event.old}: {event.reason}", "warning")
-            case ev.CommandScheduled():
-                self.say(f"{event.when}: {event.what}")
-            case ev.CommandUnscheduled(why="refused"):
-                self.say(f"not scheduled: {event.reason}", "warning")
-            case ev.CommandUnscheduled(why="cancelled"):
-                self.say(f"cancelled: {event.what}")
-            case ev.CheckpointSaved(reason="asked"):
-                self.say(f"saved {event.path} in {fmt.saving_time(event.seconds, event.stall_s)}")
-            case ev.SpikeDetected():
-                self.say(spike_text(event), "warning")
-            case ev.EvalDone():
-                whole = f" on all {event.val_tokens:,} tokens" if event.whole and event.val_tokens else ""
-                losses = f"train {fmt.loss(event.train_loss)}, val {fmt.loss(event.val_loss)}"
-                self.say(f"step {event.step:,}: {losses}{whole}")
-            case ev.SampleStarted():
-                self._main.front_sample()
-            case ev.PilotChanged():
-                self.say("you have the controls" if self.link.has_controls else pilot_text(event))
-            case ev.LogLine() if event.level != "info" or (event.source == "link" and self.link.has_controls):
-                self.say(event.text, event.level)
+        if self.link.catching_up:
+            return
+        if isinstance(event, ev.SampleStarted):
+            self._main.front_sample()
+        if said := announcement(event, has_controls=self.link.has_controls):
+            self.say(*said)
 
     def _obey_setting(self, key: str) -> None:
         """Follows a change of a setting that is the screen's own."""
