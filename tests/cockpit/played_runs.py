@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import random
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from textual.events import Paste
+from textual.pilot import Pilot
 
 from cockpit.app import CockpitApp
 from cockpit.budget import FrameBudget
@@ -204,3 +207,11 @@ async def shown_by(
         app.frame(force=True)
         await pilot.pause()
         return re.sub(r"[^\S\n]+", " ", screen_text(app))
+
+
+async def settled(pilot: Pilot[Any], holds: Callable[[], bool]) -> None:
+    """Waits for a thread's finding to be on the screen."""
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end
+        await pilot.pause(0.01)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from played_runs import FakeLink, finished_story, run_started, screen_text, step_done, still_app, story
+from played_runs import FakeLink, finished_story, run_started, screen_text, settled, step_done, still_app, story
 from runs_on_disk import write_run
 
 from cockpit import format as fmt
@@ -45,13 +43,6 @@ def runs_dir(tmp_path: Path) -> Path:
     write_run(folder, "best-fox", finished_story(), age=100)
     write_run(folder, "small-crow", slower(), profile=OTHER, age=50)
     return folder
-
-
-async def settled(pilot: Any, holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < end
-        await pilot.pause(0.01)
 
 
 async def shown_by(app: Any, *keys: str, size: tuple[int, int] = (120, 35), after: tuple[str, ...] = ()) -> str:

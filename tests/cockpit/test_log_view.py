@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from played_runs import START, FakeLink, finished_story, screen_text, step_done, still_app, story
+from played_runs import START, FakeLink, finished_story, screen_text, settled, step_done, still_app, story
 from runs_on_disk import write_run
 
 from cockpit import logbook
@@ -102,13 +100,6 @@ def test_every_occurrence_is_marked_whatever_its_case() -> None:
 
 
 # On the screen
-
-
-async def settled(pilot: Any, holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < end
-        await pilot.pause(0.01)
 
 
 async def opened(app: Any, pilot: Any) -> LogView:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from played_runs import FakeLink, demo_profile, finished_story, run_started, screen_text, step_done, still_app, story
+from played_runs import (
+    FakeLink,
+    demo_profile,
+    finished_story,
+    run_started,
+    screen_text,
+    settled,
+    step_done,
+    still_app,
+    story,
+)
 from runs_on_disk import write_run
 
 from cockpit import format as fmt
@@ -34,14 +42,6 @@ def runs_dir(tmp_path: Path) -> Path:
 def the_view(app: Any) -> RunsView:
     (view,) = [screen for screen in app.screen_stack if isinstance(screen, RunsView)]
     return view
-
-
-async def settled(pilot: Any, holds: Callable[[], bool]) -> None:
-    """Waits for a thread's finding to be on the screen."""
-    end = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < end
-        await pilot.pause(0.01)
 
 
 async def opened(app: Any, pilot: Any) -> RunsView:
