@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
 import signal
@@ -11,9 +12,10 @@ from unittest import mock
 import pytest
 
 from gpt import durable
+from tests.chaos import __main__ as chaos
 from tests.chaos import crash_states, lanes, licences, refusals, slim, victims
 from tests.chaos.disk import Disk
-from tests.chaos.gate import ROOT, Effort, Gate, Outcome
+from tests.chaos.gate import GATES, ROOT, Effort, Gate, Outcome
 from tests.chaos.image import Bench
 from tests.chaos.interposed import Call, Interposed
 from tests.chaos.mutants import MUTANTS
@@ -88,6 +90,13 @@ def test_a_victim_dies_in_what_it_does(phase: str | None) -> None:
     death = victims.kill(life, random.Random(0), within=0.05, phase=phase)
     assert death.said in ([], ["alive"]) and not death.crash
     assert death.phase == "save" or phase is None
+
+
+def test_each_module_registers_the_gates_that_are_said_to_be_in_it() -> None:
+    for name, numbers in chaos.MODULES.items():
+        module = importlib.import_module(f"tests.chaos.{name}")
+        assert tuple(gate.number for gate in GATES if gate.run.__module__ == module.__name__) == numbers
+    assert [chaos.is_meant("2b", asked) for asked in ([], ["2"], ["2b"], ["2a", "1"])] == [True, True, True, False]
 
 
 def test_gates_are_told_in_their_order_and_one_that_dies_has_failed() -> None:
