@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from cockpit import runs
+from cockpit import runlock
 from cockpit.runs import Run
 from gpt.errors import RunError
 from tests.chaos.gate import Effort, Outcome, gate, scratch_folder
@@ -30,7 +30,7 @@ def _race(folder: Path) -> list[str]:
     for number in range(8):
         child = os.fork()
         if not child:
-            runs._LOCK_PATIENCE = 0.02
+            runlock._PATIENCE = 0.02
             os.close(go[1])
             os.read(go[0], 1)  # returns when the parent closes the other end
             word = b"?"
