@@ -18,6 +18,7 @@ from gpt.device import Device
 from gpt.errors import DataError
 from gpt.events import EvalDone, Event, LogLine
 from gpt.ranks import ALONE, Ranks
+from gpt.tokenizer import Tokenizer
 
 NOT_COUNTED = -100
 """A target that the loss leaves out."""
@@ -273,11 +274,19 @@ class Evaluator:
     @functools.cached_property
     def _byte_lengths(self) -> np.ndarray | None:
         """(V,) bytes of text behind each id; None where the vocabulary is not at hand."""
-        try:
-            known = self._data.tokenizer.byte_lengths()
-        except DataError:
-            return None
-        return np.pad(known, (0, max(0, self._data.val.vocab_size - len(known))))
+        return byte_lengths(self._data.tokenizer, self._data.val.vocab_size)
+
+
+def byte_lengths(tokenizer: Tokenizer, rows: int) -> np.ndarray | None:
+    """(rows,) bytes of text behind each id of a model that has so many, 0 for those that only pad it.
+
+    None where the vocabulary is not at hand: tokens can be predicted without it.
+    """
+    try:
+        known = tokenizer.byte_lengths()
+    except DataError:
+        return None
+    return np.pad(known, (0, max(0, rows - len(known))))
 
 
 def finite(value: float | None) -> float | None:

@@ -21,7 +21,7 @@ import numpy as np
 from gpt.config import DataConfig, ModelConfig
 from gpt.data import open_dataset
 from gpt.errors import DataError
-from gpt.evaluate import estimate_loss, finite, whole_split
+from gpt.evaluate import byte_lengths, estimate_loss, finite, whole_split
 from gpt.prepare import encode_in_pieces, read_text, text_files
 from gpt.source import Source
 from gpt.tokenizer import Gpt2Tokenizer, Tokenizer
@@ -166,7 +166,7 @@ def score(source: Source, corpus: Corpus, progress: Callable[[float], None] = la
         progress(done / batches)
         return True
 
-    lengths = _byte_lengths(source.tokenizer, tokens.vocab_size)
+    lengths = byte_lengths(source.tokenizer, tokens.vocab_size)
     estimate = estimate_loss(
         source.model, tokens, source.device, block_size=block_size, batch_size=batch_size, batches=None,
         byte_lengths=lengths, go_on=count,
@@ -200,15 +200,6 @@ def _product(a: float | None, b: float | None) -> float | None:
 
 def _digest(tokenizer: Tokenizer) -> str:
     return hashlib.sha256(json.dumps(tokenizer.to_dict(), sort_keys=True).encode()).hexdigest()
-
-
-def _byte_lengths(tokenizer: Tokenizer, rows: int) -> np.ndarray | None:
-    """(V,) bytes behind each id; None where the vocabulary is not at hand: tokens can be predicted without it."""
-    try:
-        known = tokenizer.byte_lengths()
-    except DataError:
-        return None
-    return np.pad(known, (0, max(0, rows - len(known))))
 
 
 def _encode(text: str, tokenizer: Tokenizer) -> np.ndarray:
