@@ -26,10 +26,12 @@ class RangeTestRecord(msgspec.Struct, frozen=True, eq=False):
 
 
 def started(state: Any, event: ev.RangeTestStarted) -> Any:
+    """The state with a new test in place of the one before."""
     return _with(state, range_test=RangeTestRecord(event))
 
 
 def point(state: Any, event: ev.RangeTestPoint) -> Any:
+    """The state with one more rate tried."""
     test: RangeTestRecord | None = state.range_test
     if test is None:
         return state
@@ -38,6 +40,7 @@ def point(state: Any, event: ev.RangeTestPoint) -> Any:
 
 
 def done(state: Any, event: ev.RangeTestDone) -> Any:
+    """The state with the test's outcome."""
     test: RangeTestRecord | None = state.range_test
     return _with(state, range_test=_with(test, done=event)) if test else state
 

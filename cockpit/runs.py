@@ -91,14 +91,17 @@ class Run:
 
     @property
     def events_path(self) -> Path:
+        """The log: one event a line."""
         return self.path / "events.jsonl"
 
     @property
     def console_path(self) -> Path:
+        """All that was printed to descriptors 1 and 2."""
         return self.path / "console.log"
 
     @property
     def checkpoints_path(self) -> Path:
+        """The folder of its checkpoints."""
         return self.path / "checkpoints"
 
     @contextmanager

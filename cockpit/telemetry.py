@@ -142,6 +142,7 @@ class ConsoleTail:
 
 
 def level_of(text: str) -> str:
+    """`error`, `warning` or `info`, by the words in a line that something printed."""
     lower = text.lower()
     if "error" in lower or "traceback" in lower:
         return "error"

@@ -340,14 +340,17 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def tokens_per_micro_step(self) -> int:
+        """Tokens predicted in a micro-step; one rank takes it."""
         return self.micro_batch_size * self.model.block_size
 
     @property
     def sequences_per_step(self) -> int:
+        """Windows of block_size tokens in an optimizer step."""
         return self.tokens_per_step // self.model.block_size
 
     @property
     def tokens_per_step(self) -> int:
+        """Tokens predicted in an optimizer step, over all ranks."""
         if self.train.tokens_per_step is not None:
             return self.train.tokens_per_step
         return self.grad_accum_steps * self.tokens_per_micro_step

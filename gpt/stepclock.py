@@ -47,12 +47,14 @@ class StepClock:
             self.events[0].record()
 
     def pause_while(self, between: Callable[[], bool]) -> bool:
+        """What `between` returns; the seconds it takes are none of the step's."""
         start = time.perf_counter()
         go_on = between()
         self.away += time.perf_counter() - start
         return go_on
 
     def waiting_for_data(self) -> _DataClock:
+        """A block whose time counts as waiting for data."""
         return _DataClock(self)
 
     def note_own(self) -> None:

@@ -135,6 +135,7 @@ class Entry:
 
     @property
     def last_sitting(self) -> Sitting | None:
+        """The newest; None where nothing is known of any."""
         return self.sittings[-1] if self.sittings else None
 
     def places(self, curve: Curve, axis: Axis) -> np.ndarray:

@@ -34,6 +34,7 @@ class Portions:
 
     @property
     def tokens_per_step(self) -> int:
+        """Predicted tokens of an optimizer step."""
         return self.micro_batch_size * self.grad_accum_steps * self.block_size
 
     def changes(self, evidence: Evidence) -> dict[str, Scalar]:

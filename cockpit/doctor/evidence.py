@@ -118,6 +118,7 @@ class Evidence:
 
     @cached_property
     def tokens_per_step(self) -> int | None:
+        """As the run has it, as the profile asks for it, or as the log printed it."""
         if self.state.started:
             return self.state.started.tokens_per_step
         return self.profile.tokens_per_step if self.profile else self.printed_tokens_per_step
@@ -129,6 +130,7 @@ class Evidence:
 
     @property
     def dropout(self) -> float | None:
+        """The profile's, 0…1."""
         return self.profile.model.dropout if self.profile else None
 
 

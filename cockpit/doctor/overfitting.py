@@ -40,6 +40,7 @@ class Rise:
 
     @property
     def share(self) -> float:
+        """By what share of the best loss it has risen."""
         return self.now / self.best - 1
 
 

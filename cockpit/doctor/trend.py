@@ -21,6 +21,7 @@ class Line:
     level_stderr: float
 
     def at(self, step: float) -> float:
+        """The line's level at a step."""
         return self.level + self.slope * (step - self.centre)
 
 

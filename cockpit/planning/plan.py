@@ -102,6 +102,7 @@ class Plan:
 
     @property
     def tokens_per_parameter(self) -> float:
+        """Tokens of the whole run for each parameter; about 20 at Chinchilla's optimum."""
         return self.tokens_total / self.parameters
 
     @property

@@ -37,11 +37,13 @@ class Reading(NamedTuple):
 
 
 def loss(state: RunState) -> Reading:
+    """Smoothed training loss, nats/token."""
     value = state.smoothed_loss.last
     return Reading("loss", fmt.loss(value), "", (), state.smoothed_loss, ink.TRAIN, ink.RAW)
 
 
 def val_loss(state: RunState) -> Reading:
+    """Validation loss of the newest evaluation with its standard error, nats/token."""
     done = state.evaluation
     error = f" ± {done.val_stderr:.4f}" if done and done.val_stderr is not None else ""
     value = fmt.loss(done.val_loss if done else None)
@@ -49,11 +51,13 @@ def val_loss(state: RunState) -> Reading:
 
 
 def best(state: RunState) -> Reading:
+    """The lowest validation loss, nats/token, and its step."""
     notes = (f"at step {state.best_step:,}", f"@ {state.best_step:,}") if state.best_step is not None else ()
     return Reading("best val", fmt.loss(state.best_val_loss), "", notes, style=ink.VALIDATION)
 
 
 def perplexity(state: RunState) -> Reading:
+    """exp of the validation loss, and the same in bits per byte of text."""
     done = state.evaluation
     value = math.exp(done.val_loss) if done and done.val_loss is not None and done.val_loss < 50 else None
     bits = state.bits_per_byte
@@ -62,15 +66,18 @@ def perplexity(state: RunState) -> Reading:
 
 
 def ms_per_iter(state: RunState) -> Reading:
+    """Median time of the newest steps, ms."""
     return Reading("ms/iter", fmt.number(state.median_ms(), 1), "ms", (), state.ms)
 
 
 def tokens_per_s(state: RunState) -> Reading:
+    """Mean speed of the newest 20 steps."""
     recent = state.tokens_per_s.y[-20:]
     return Reading("tokens/s", fmt.number(float(recent.mean()) if len(recent) else None), "", (), state.tokens_per_s)
 
 
 def mfu(state: RunState) -> Reading:
+    """Mean model FLOPs utilization of the newest 20 steps, and of which peak."""
     recent = state.mfu.y[-20:]
     value = float(recent.mean()) if len(recent) else None
     notes, started = (), state.started
@@ -84,6 +91,7 @@ def mfu(state: RunState) -> Reading:
 
 
 def tokens(state: RunState) -> Reading:
+    """Tokens seen, for each parameter and in epochs."""
     value, letter = fmt.count(state.tokens)
     started = state.started
     if started is None:
@@ -97,19 +105,23 @@ def tokens(state: RunState) -> Reading:
 
 
 def learning_rate(state: RunState) -> Reading:
+    """Learning rate of the newest step."""
     return Reading("lr", fmt.scientific(state.lr.last), "", (), state.lr)
 
 
 def grad_norm(state: RunState) -> Reading:
+    """Gradient norm of the newest step, before clipping."""
     return Reading("grad norm", fmt.significant(state.grad_norm.last), "", (), state.grad_norm)
 
 
 def data_wait(state: RunState) -> Reading:
+    """Share of the newest step that waited for data."""
     waited = state.last.data_ms / state.last.ms if state.last and state.last.ms else None
     return Reading("data wait", fmt.percent(waited), "%", ("of each step",))
 
 
 def parameters(state: RunState) -> Reading:
+    """Parameters of the model, and tokens of a step."""
     value, letter = fmt.count(state.started.parameters if state.started else None)
     note = "{} {} tokens a step".format(*fmt.count(state.started.tokens_per_step)) if state.started else ""
     return Reading("parameters", value, letter, (note.replace("  ", " "),))
@@ -139,6 +151,7 @@ def reserved(state: RunState) -> Reading:
 
 
 def load(state: RunState) -> Reading:
+    """Load of the card with its power and heat, or of all the machine's cores."""
     meters = state.telemetry
     if _on_gpu(state):
         watts = f"{meters.gpu_watts:4,.0f} W" if meters and meters.gpu_watts is not None else ""
@@ -149,6 +162,7 @@ def load(state: RunState) -> Reading:
 
 
 def process_load(state: RunState) -> Reading:
+    """Cores that this process keeps busy."""
     meters = state.telemetry
     value = meters.process_cpu_percent / 100 if meters else None
     return Reading("this run", fmt.number(value, 2), "cores")
