@@ -48,6 +48,11 @@ def of(events: list[ev.Event], kind: type) -> list[Any]:
     return [event for event in events if isinstance(event, kind)]
 
 
+def said(folder: Path, kind: type) -> list[Any]:
+    """The events of a kind in a run's log."""
+    return of([ev.decode(line) for line in (folder / "events.jsonl").read_bytes().splitlines()], kind)
+
+
 def state_of(folder: Path, step: int | None = None) -> dict[str, Any]:
     """state.json of a run's checkpoint of a step; None: of its newest."""
     name = "latest" if step is None else folder_name(step)

@@ -19,6 +19,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 import torch
+from piloted_runs import said
 
 from gpt import events as ev
 from gpt.commands import AnyCommand, Pause, Stop
@@ -50,11 +51,6 @@ def tree(folder: Path) -> dict[str, Any]:
         "sample": {"prompts": ["1 + "], "interval": 20, "max_new_tokens": 8},
         "device": {"peak_tflops": 1.0},
     }  # fmt: skip
-
-
-def said(folder: Path, kind: type) -> list[Any]:
-    lines = (folder / "events.jsonl").read_bytes().splitlines()
-    return [event for event in map(ev.decode, lines) if isinstance(event, kind)]
 
 
 def losses(events: list[Any]) -> dict[int, tuple[float, float]]:

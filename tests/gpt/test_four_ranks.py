@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from piloted_runs import said
 
 from gpt import events as ev
 from gpt.config import decode
@@ -75,11 +76,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     there, apart = "hsdp/checkpoints/step-00000006", {**hybrid, "train.shard_ranks": 1}
     together(folder, 2, ("two", {"train.parallel": "fsdp"}, there), ("apart", apart, there))
     return folder
-
-
-def said(folder: Path, kind: type) -> list[Any]:
-    lines = (folder / "events.jsonl").read_bytes().splitlines()
-    return [event for event in map(ev.decode, lines) if isinstance(event, kind)]
 
 
 def figures(folder: Path) -> dict[int, tuple[float, float]]:
