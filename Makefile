@@ -4,11 +4,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test chaos chaos-long audit lint clean
+.PHONY: help demo test outlive chaos chaos-long audit lint clean
 
 help:
 	@echo "make demo    train a small GPT on Python's own source, in the cockpit"
 	@echo "make test    run the tests"
+	@echo "make outlive lose a run's terminal, line and screens in every way, in each of its phases: minutes"
 	@echo "make chaos   kill it, crash its disk, make its disk refuse: minutes; make chaos-long: 20 times as much"
 	@echo "make audit   ask PyPI for known vulnerabilities of what is installed; list its licences"
 	@echo "make lint    run the linters and the type checker"
@@ -23,6 +24,10 @@ demo: .venv/.installed
 # wait for each other. `make test PYTEST=...` passes options on.
 test: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST)
+
+# Each way to lose a terminal, an SSH line or a screen, in each phase of a run; `make test` tries a selection.
+outlive: .venv/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow or not slow" tests/terminal/test_losses.py $(PYTEST)
 
 # What a kill, a power failure and a bad disk can do to a run: each gate's count, time and result in a table.
 # `make chaos CHAOS='--gate 1 --seed 7 --json'` passes options on.

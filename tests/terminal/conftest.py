@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,7 +14,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness import PROFILE, Cockpit
+from harness import PROFILE, ROOT, Cockpit
+from holding import SETTINGS
+from losses import weights
+from sshd import Login, serving
 
 from tests.tiny_runs import sums
 
@@ -34,3 +39,21 @@ def start(desk: Path) -> Iterator[Callable[..., Cockpit]]:
             return stack.enter_context(Cockpit(*(arguments or ("sums.toml",)), cwd=desk, **options))
 
         yield begin
+
+
+@pytest.fixture
+def login(desk: Path) -> Iterator[Login]:
+    """A way to log in to this machine by ssh."""
+    with serving(desk / "sshd") as login:
+        yield login
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Hash of the weights of a run of holding.SETTINGS that nothing happens to."""
+    desk = tmp_path_factory.mktemp("undisturbed")
+    (desk / "sums.txt").write_text(sums(60))
+    (desk / "sums.toml").write_text(PROFILE)
+    command = [sys.executable, "-m", "cockpit", "sums.toml", "--headless", "--run", "calm", *SETTINGS]
+    subprocess.run(command, cwd=desk, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
+    return weights(desk / "runs" / "calm")

@@ -10,16 +10,30 @@ SETTINGS = [
 ]  # fmt: skip
 HOLD = """
 import pathlib, time
-def held(real):
+def read(name):
+    try: return pathlib.Path(name).read_text()
+    except OSError: return None
+def held(real, phase=""):
     def call(*arguments, **options):
-        while pathlib.Path("hold").exists(): time.sleep(0.02)
+        while (where := read("hold")) is not None and phase in (where or phase): time.sleep(0.02)
+        return real(*arguments, **options)
+    return call
+def paced(real):
+    def call(*arguments, **options):
+        time.sleep(float(read("pace") or 0))
         return real(*arguments, **options)
     return call
 """
-"""Where a run stands still for as long as there is a file `hold` in its folder."""
+"""Where a run stands still for as long as there is a file `hold` in its folder; one that names a phase holds it in that
+alone. A file `pace` holds the seconds that each step is to take longer."""
 HOLDS = {
     "running": {"gpt.trainer": HOLD + "learning_rate = held(learning_rate)"},
-    "evaluating": {"gpt.evaluate": HOLD + "to_device = held(to_device)"},
-    "sampling": {"gpt.beside": HOLD + "draw_samples = held(draw_samples)"},
-    "saving": {"gpt.checkpoint": HOLD + "write = held(write)"},
+    "evaluating": {"gpt.evaluate": HOLD + "estimate_loss = held(estimate_loss, 'evaluating')"},
+    "sampling": {"gpt.beside": HOLD + "draw_samples = held(draw_samples, 'sampling')"},
+    "saving": {"gpt.checkpoint": HOLD + "write = held(write, 'saving')"},
 }
+ANYWHERE = {
+    "gpt.trainer": HOLD + "learning_rate = paced(learning_rate)",
+    **HOLDS["evaluating"], **HOLDS["sampling"], **HOLDS["saving"],
+}  # fmt: skip
+"""Held in whichever of these phases `hold` names, and paced."""
