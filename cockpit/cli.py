@@ -323,7 +323,7 @@ def _overview() -> str:
         "  gpt-cockpit doctor PROFILE|RUN what is wrong with it, and what to do",
         "  gpt-cockpit serve PROFILE      the same screen in a browser of this machine",
         "  gpt-cockpit runs               what has been trained here",
-        "  gpt-cockpit attach RUN         the screen of one that another process trains",
+        "  gpt-cockpit attach [RUN]       the screen of one that another process trains",
         "  gpt-cockpit replay RUN         one of them again, at any speed",
         "  gpt-cockpit explain RUN        what each of its numbers says; --line: a line of nanoGPT's",
         "  gpt-cockpit compare RUN RUN…   losses at equal steps, tokens, FLOPs, seconds, and why they differ",

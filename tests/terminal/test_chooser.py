@@ -49,7 +49,7 @@ def test_a_number_a_name_or_enter_chooses_and_anything_else_is_asked_again(
     two: list[Run], typed: str, meant: int | None
 ) -> None:
     said = io.StringIO()
-    chosen = choose(two, heard=io.StringIO(typed), said=said)
+    chosen = choose(two, io.StringIO(typed), said)
     assert chosen is (None if meant is None else two[meant])
     assert said.getvalue().count("Attach to which?") == max(1, typed.count("\n"))
     assert ("did you mean older?" in said.getvalue()) == ("odler" in typed)
@@ -57,7 +57,7 @@ def test_a_number_a_name_or_enter_chooses_and_anything_else_is_asked_again(
 
 def test_a_run_whose_name_is_a_number_is_meant_by_it(tmp_path: Path) -> None:
     runs = [Run.create(tmp_path, name, "demo") for name in ("first", "1")]
-    assert choose(runs, heard=io.StringIO("1\n"), said=io.StringIO()) is runs[1]
+    assert choose(runs, io.StringIO("1\n"), io.StringIO()) is runs[1]
 
 
 def test_attach_alone_asks_which_and_shows_that_one(start: Start, two: list[Run]) -> None:
