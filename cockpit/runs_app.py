@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cockpit.app import CockpitApp
-from cockpit.link.base import Unsteered
+from cockpit.link.base import OnThisDisk, Unsteered
 from cockpit.screens.runs import RunsView
 from cockpit.screens.runs_boxes import StartNext
 from gpt.commands import Command
@@ -13,7 +13,7 @@ from gpt.config import Profile
 from gpt.events import Event
 
 
-class NoLink(Unsteered):
+class NoLink(Unsteered, OnThisDisk):
     """Leads to no run."""
 
     alive = False

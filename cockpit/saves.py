@@ -53,11 +53,12 @@ def read_save(path: Path, abandoned: int | None = None) -> Save | None:
     return Save(
         step=state["step"], path=path, time=max(file.st_mtime for file in files),
         size=sum(file.st_size for file in files), val_loss=val_loss, is_best=is_best, abandoned=abandoned,
-        profile=_profile(state.get("profile")),
+        profile=profile_of(state.get("profile")),
     )  # fmt: skip
 
 
-def _profile(settings: Any) -> Profile | None:
+def profile_of(settings: Any) -> Profile | None:
+    """Settings made of plain values; None where this program cannot read them."""
     try:
         return msgspec.convert(settings, Profile)
     except msgspec.ValidationError:

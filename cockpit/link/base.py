@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from cockpit.saves import Save, list_saves
 from cockpit.state import Past
 from cockpit.stretch import Stretch
 from gpt.commands import Command
@@ -20,6 +21,16 @@ class Unsteered:
 
     def take_controls(self) -> None:
         """There are none."""
+
+
+class OnThisDisk:
+    """What a link has to a run whose folder can be read here."""
+
+    run_dir: Path
+
+    def saves(self) -> Sequence[Save]:
+        """The checkpoints on disk now."""
+        return list_saves(self.run_dir / "checkpoints")
 
 
 class Link(Protocol):
@@ -42,6 +53,10 @@ class Link(Protocol):
 
     def send(self, command: Command) -> None:
         """Hands a command to the trainer. Never blocks."""
+        ...
+
+    def saves(self) -> Sequence[Save]:
+        """The run's checkpoints, those of abandoned ways too, by step. Never waits for another machine."""
         ...
 
     @property

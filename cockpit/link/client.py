@@ -23,6 +23,8 @@ from gpt.commands import Command
 
 PATIENCE = 5.0
 """Seconds for which a run that is only just beginning is knocked at."""
+RETURN_SECONDS = 0.2
+"""Time between two looks whether ranks that are started anew are there."""
 ANSWER_SECONDS = 10.0
 """Time in which the run's process says hello; its link is a thread beside training."""
 

@@ -13,6 +13,7 @@ import msgspec
 
 from cockpit.budget import FrameBudget
 from cockpit.eventlog import EventLog
+from cockpit.link.base import OnThisDisk
 from cockpit.link.server import HERE, LinkServer
 from cockpit.link.upkeep import Upkeep
 from cockpit.longlog import Keeper
@@ -51,7 +52,7 @@ DOCTOR_SECONDS = 0.5
 """Time between two thoughts of the doctor whether there is something new to look at."""
 
 
-class LocalLink:
+class LocalLink(OnThisDisk):
     """Runs a trainer on a thread of its own, keeps its log, passes events and commands between it and the screen, and
     serves it to others.
 

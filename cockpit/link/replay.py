@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from cockpit import profile as profiles
-from cockpit.link.base import Unsteered
+from cockpit.link.base import OnThisDisk, Unsteered
 from cockpit.logfile import blocks, decoded
 from cockpit.runs import Run
 from cockpit.state import RunState, reduce_all
@@ -64,7 +64,7 @@ class Mark(NamedTuple):
 BEGINNING = Moment(0, 0.0, None, RunState(), {})
 
 
-class ReplayLink(Unsteered):
+class ReplayLink(Unsteered, OnThisDisk):
     """Plays the log of a run.
 
     A thread reads the log once, in pieces, and keeps some moments of it; any other one is made anew from the one

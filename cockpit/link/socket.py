@@ -12,7 +12,8 @@ import msgspec
 
 from cockpit import longlog
 from cockpit.link import wire
-from cockpit.link.client import PATIENCE, Client, call
+from cockpit.link.base import OnThisDisk
+from cockpit.link.client import PATIENCE, RETURN_SECONDS, Client, call
 from cockpit.logfile import decoded
 from cockpit.longlog import Reader
 from cockpit.runs import Run
@@ -25,13 +26,11 @@ from gpt.events import Event, Failed, LogLine, PilotChanged, StateChanged, StepD
 
 DYING_SECONDS = 2.0
 """Time after which a process that holds the run's lock and says nothing is taken to live."""
-RETURN_SECONDS = 0.2
-"""Time between two looks whether ranks that are started anew are there."""
 
 Told = Event | Stretch | Past
 
 
-class SocketLink:
+class SocketLink(OnThisDisk):
     """Shows a run that another process trains, and steers it while it has the controls.
 
     The past is read from the log up to where the process begins to tell, in stretches, by a thread; then comes what it
@@ -176,12 +175,21 @@ class SocketLink:
 
     @property
     def _may_return(self) -> bool:
-        return self._state not in ("finished", "stopped") and self._folder.is_launched
+        return self._state not in ("finished", "stopped") and self._is_launched
+
+    @property
+    def _is_launched(self) -> bool:
+        return self._folder.is_launched
 
     def _adopt(self, client: Client) -> None:
         """Goes on with another process of the same run. Raises LinkError where it is not readable here."""
         self._client.close()
-        self._client, hello, self._waiting = client, client.hello, False
+        self._client = client
+        self._begin_anew(client.hello)
+
+    def _begin_anew(self, hello: wire.Hello) -> None:
+        """Takes what is said of a process that has taken the run up again. Raises as `_adopt` does."""
+        self._waiting = False
         self.profile, self.pid = _profile(hello), hello.pid
         self._pilot, self._pilot_name = hello.pilot, clean_line(hello.pilot_name)
         self._ended = hello.over

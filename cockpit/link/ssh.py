@@ -15,13 +15,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from cockpit.link import wire
+from cockpit.link import shelf, wire
 from cockpit.link.client import Client
 from cockpit.link.socket import SocketLink
 from cockpit.logfile import decoded
 from cockpit.naming import check_name
 from cockpit.runs import Run
 from cockpit.sanitize import shown
+from cockpit.saves import Save
 from cockpit.stretch import packed
 from gpt.errors import RunError
 
@@ -87,7 +88,12 @@ class RemoteLink(SocketLink):
             raise
         self._log: IO[bytes] = self._folder.events_path.open("ab", buffering=0)
         self._in_the_past = True
-        self._gone = False
+        self._gone = self._launched = False
+        self._saves: list[Save] = []
+
+    def saves(self) -> list[Save]:
+        """The checkpoints there are over there, as they were told last."""
+        return self._saves
 
     def close(self) -> None:
         """Leaves; the run goes on."""
@@ -110,12 +116,29 @@ class RemoteLink(SocketLink):
             case wire.Papers():
                 self._folder.write_profile(message.profile)
                 self._folder.write_facts(message.facts)
+                self._launched = message.is_launched
+            case wire.Saves():
+                self._saves = shelf.heard(message, self._folder.checkpoints_path)
             case wire.GoOn():
                 self._in_the_past = False
+            case wire.Away():
+                self._waiting = self._may_return
+            case wire.Hello():
+                self._client.hello = message
+                self._begin_anew(message)
             case wire.Gone():
                 self._gone = not message.in_use
             case _:
                 super()._heed(message)
+
+    @property
+    def _is_launched(self) -> bool:
+        return self._launched and not self._gone
+
+    def _successor(self) -> Client | None:
+        """None: the far end looks for one, and says so by another Hello."""
+        self._waiting = False
+        return None
 
     @property
     def _process_lives(self) -> bool:

@@ -16,7 +16,7 @@ import msgspec
 from gpt.commands import AnyCommand
 from gpt.errors import UserError
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised whenever a reader of the one before would misunderstand."""
 LONGEST_ORDER = 1 << 20
 """Bytes of a line from a reader, at most."""
@@ -89,6 +89,32 @@ class Papers(Message, frozen=True, tag="papers", kw_only=True):
     """run.json."""
     profile: str
     """profile.toml."""
+    is_launched: bool = False
+    """Whether a launcher holds the run for its ranks, which may be started anew."""
+
+
+class Saved(msgspec.Struct, frozen=True, kw_only=True):
+    """A checkpoint, as cockpit.saves.Save."""
+
+    place: str
+    """Its folder, from the run's `checkpoints` on."""
+    step: int
+    time: float
+    """Unix time."""
+    size: int
+    """Bytes."""
+    val_loss: float | None
+    """nats/token."""
+    is_best: bool
+    abandoned: int | None
+    profile: dict[str, object] | None
+    """gpt.config.Profile, which may be another version's."""
+
+
+class Saves(Message, frozen=True, tag="saves", kw_only=True):
+    """The run's checkpoints by step: from beside the run, for a reader on another machine, once they have changed."""
+
+    saves: list[Saved]
 
 
 class Answer(Message, frozen=True, tag="answer", kw_only=True):
@@ -110,6 +136,11 @@ class Over(Message, frozen=True, tag="over", kw_only=True):
     """The trainer has ended; what may still follow are the meters' last readings."""
 
 
+class Away(Message, frozen=True, tag="away", kw_only=True):
+    """From beside the run, for one on another machine: its process has hung up, and its launcher may start another one,
+    of which a Hello follows."""
+
+
 class Gone(Message, frozen=True, tag="gone", kw_only=True):
     """From beside the run, for one on another machine: its process has hung up, and the log is told to its end."""
 
@@ -124,7 +155,7 @@ class Refused(Message, frozen=True, tag="refused", kw_only=True):
 
 
 FromReader = Ask | Order | TakeControls
-ToReader = Hello | Papers | Answer | GoOn | Over | Gone | Refused
+ToReader = Hello | Papers | Saves | Answer | GoOn | Over | Away | Gone | Refused
 
 _encoder = msgspec.json.Encoder()
 _from_reader = msgspec.json.Decoder(FromReader)

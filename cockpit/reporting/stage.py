@@ -10,7 +10,7 @@ from rich.segment import Segment
 
 from cockpit.app import CockpitApp
 from cockpit.budget import FrameBudget
-from cockpit.link.base import Unsteered
+from cockpit.link.base import OnThisDisk, Unsteered
 from cockpit.reporting.contents import Subject
 from cockpit.stretch import Stretch
 from gpt.commands import Command
@@ -21,7 +21,7 @@ SIZE = (120, 35)
 """Columns and rows."""
 
 
-class _Still(Unsteered):
+class _Still(Unsteered, OnThisDisk):
     """A link to a run in which nothing happens any more."""
 
     alive = False

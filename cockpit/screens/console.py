@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from textual.binding import BindingType
@@ -155,7 +154,7 @@ class ConsoleView(View[None]):
 
     def action_beside(self) -> None:
         """Names the next older checkpoint to compare with, and after the oldest none."""
-        steps = [str(step) for step in checkpoints(self._cockpit.link.run_dir)]
+        steps = [str(save.step) for save in reversed(self._cockpit.link.saves()) if save.abandoned is None]
         entry = self.query_one("#field-against", Input)
         if not steps:
             self._say("there is no checkpoint yet to compare with: c on the main screen saves one", "warning")
@@ -238,12 +237,6 @@ def command_of(
     if mistake := find_mistake({"sample": settings}, Profile):
         return None, mistake.text
     return Sample(prompt=prompt, alternatives=ALTERNATIVES if scores else None, **asked), ""
-
-
-def checkpoints(run_dir: Path) -> list[int]:
-    """Steps of the run's checkpoints, the newest first."""
-    names = [path.name.removeprefix("step-") for path in (run_dir / "checkpoints").glob("step-*")]
-    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
 
 def _history(app: CockpitApp, memory: Memory) -> list[str]:

@@ -13,7 +13,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from cockpit import format as fmt
-from cockpit.saves import Save, list_saves
+from cockpit.saves import Save
 from cockpit.screens.fork import ForkScreen, fork_from
 from cockpit.screens.view import View
 from cockpit.state import RunState
@@ -46,7 +46,7 @@ def fork(app: CockpitApp) -> None:
 
 
 def _open(app: CockpitApp, *, forking: bool) -> None:
-    saves = list_saves(app.link.run_dir / "checkpoints")
+    saves = app.link.saves()
     if not saves and (app.state.is_final or not forking):
         app.say("there is no checkpoint yet: c saves one", "warning")
         return
@@ -105,7 +105,7 @@ class RewindView(View[Rewind]):
         if state.checkpoint is self._checkpoint:
             return
         self._checkpoint, before = state.checkpoint, self.save
-        self._offer(list_saves(self._app.link.run_dir / "checkpoints"))
+        self._offer(self._app.link.saves())
         same = [number for number, save in enumerate(self.choices) if save and before and save.path == before.path]
         self.chosen = same[0] if same else min(self.chosen, len(self.choices) - 1)
         if before is None:
@@ -200,6 +200,9 @@ class RewindView(View[Rewind]):
     def action_fork(self) -> None:
         """Asks for a name, then begins a new run from what is chosen."""
         app, save = self._app, self.save
+        if app.main.takes("fork"):
+            self.show(self.shows)
+            return
         try:
             _, changes = self.settings(save)
         except ProfileError as error:

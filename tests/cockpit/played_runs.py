@@ -15,6 +15,7 @@ from textual.pilot import Pilot
 
 from cockpit.app import CockpitApp
 from cockpit.budget import FrameBudget
+from cockpit.saves import Save, list_saves
 from gpt import events as ev
 from gpt.commands import Command
 from gpt.config import DataConfig, Profile, SampleConfig
@@ -44,6 +45,9 @@ class FakeLink:
 
     def send(self, command: Command) -> None:
         self.sent.append(command)
+
+    def saves(self) -> list[Save]:
+        return list_saves(self.run_dir / "checkpoints")
 
     def take_controls(self) -> None:
         self.asked_for_controls += 1

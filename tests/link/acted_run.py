@@ -20,9 +20,10 @@ from cockpit.link.socket import SocketLink
 from cockpit.runs import Run
 from cockpit.state import Past, RunState, reduce
 from cockpit.stretch import Stretch
+from gpt import checkpoint
 from gpt import events as ev
 from gpt.commands import Command, Stop
-from gpt.config import Profile
+from gpt.config import OptimConfig, Profile
 
 PATIENCE = 30.0
 PROFILE = 'name = "demo"\n[data]\nname = "python-stdlib"\n'
@@ -127,6 +128,14 @@ class Seat:
     def wait(self, holds: Callable[[RunState], bool]) -> RunState:
         wait_until(lambda: holds(self.take()))
         return self.state
+
+
+def put_save(folder: Run, step: int, rate: float = 1e-3) -> Path:
+    """A checkpoint without tensors, whole for all that only looks."""
+    profile = msgspec.to_builtins(Profile(name="demo", optim=OptimConfig(learning_rate=rate)))
+    evaluation = {"step": step, "val_loss": 2.5, "best_val_loss": 2.5, "best_step": step}
+    checkpoint.write(folder.checkpoints_path, step, {}, {"evaluation": evaluation, "profile": profile})
+    return folder.checkpoints_path / checkpoint.folder_name(step)
 
 
 def wait_until(holds: Callable[[], bool]) -> None:

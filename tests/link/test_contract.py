@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from acted_run import Seat, Stage, essence, stage, wait_until
+from acted_run import Seat, Stage, essence, put_save, stage, wait_until
 from played_runs import START, run_started, step_done, story
 
 from cockpit import longlog
@@ -15,6 +15,7 @@ from cockpit.link.local import LocalLink
 from cockpit.link.replay import ReplayLink
 from cockpit.runs import Run
 from cockpit.state import Past, RunState, reduce_all
+from gpt import checkpoint
 from gpt import commands as do
 from gpt import events as ev
 from gpt.config import Profile
@@ -171,3 +172,14 @@ def test_what_an_earlier_sitting_logged_comes_first(tmp_path: Path, monkeypatch:
         scene.actor.play(ev.Resumed(step=20, exact=True), step_done(21, 2.0))
         seat.wait(lambda state: state.step == 21)
         assert seat.state.loss.x.tolist() == list(range(1, 22))
+
+
+def test_it_lists_the_checkpoints_that_there_are_by_step(scene: Stage, sit: Callable[[], Seat]) -> None:
+    link = sit().link
+    assert list(link.saves()) == []
+    put_save(scene.folder, 20, rate=3e-4)
+    put_save(scene.folder, 10)
+    checkpoint.point(scene.folder.checkpoints_path, "best", 10)
+    assert [(save.step, save.is_best) for save in link.saves()] == [(10, True), (20, False)]
+    profile = link.saves()[1].profile
+    assert profile is not None and profile.optim.learning_rate == 3e-4

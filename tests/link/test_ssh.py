@@ -6,16 +6,20 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
-from acted_run import Seat, Stage, essence, stage, wait_until
+from acted_run import Actor, Seat, Stage, essence, put_save, stage, wait_until
 from played_runs import run_started, step_done, story
 
 from cockpit.link import bridge, wire
+from cockpit.link.shelf import told
 from cockpit.link.ssh import Far, RemoteLink, far
 from cockpit.runs import Run
+from cockpit.saves import list_saves
 from cockpit.state import RunState, reduce_all
+from gpt import checkpoint
 from gpt import commands as do
 from gpt import events as ev
 from gpt.errors import RunError
@@ -45,6 +49,12 @@ def program(tmp_path: Path) -> str:
     path.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m cockpit "$@"\n')
     path.chmod(0o700)
     return str(path)
+
+
+@pytest.fixture
+def acting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs have an actor for a trainer."""
+    monkeypatch.setitem(sys.modules, "gpt.trainer", SimpleNamespace(Trainer=Actor))
 
 
 @pytest.fixture
@@ -78,6 +88,53 @@ def test_a_run_there_is_shown_whole_steered_and_kept_byte_for_byte(scene: Stage,
     wait_until(lambda: (kept / "events.jsonl").read_bytes() == scene.folder.events_path.read_bytes())
     link.close()
     assert not kept.exists()
+
+
+def test_the_checkpoints_there_are_told_as_they_come_and_go(scene: Stage, ssh: Ssh, program: str) -> None:
+    parent = scene.folder.checkpoints_path
+    put_save(scene.folder, 10)
+    put_save(scene.folder, 20, rate=3e-4)
+    link = reach(scene, ssh('exec sh -c "$last"'), program)
+    seat = Seat(link)
+    scene.actor.play(run_started(), step_done(1, 3.0))
+    seat.wait(lambda state: state.step == 1)
+    there = list_saves(parent)
+    assert [save.step for save in there] == [10, 20]
+    assert told(link.saves(), link.run_dir / "checkpoints") == told(there, parent)
+    checkpoint.set_aside(parent, 15)
+    put_save(scene.folder, 30)
+    checkpoint.point(parent, "best", 30)
+    scene.actor.play(ev.CheckpointSaved(step=30, path="step-00000030", size=1, seconds=0.1, reason="asked"))
+    seat.wait(lambda state: state.checkpoint is not None)
+    assert [(save.step, save.abandoned, save.is_best) for save in link.saves()] == [
+        (10, None, False), (20, 1, False), (30, None, True),
+    ], "no later than the event that tells of it"  # fmt: skip
+
+
+def test_ranks_that_are_started_anew_there_are_gone_on_with(
+    tmp_path: Path, acting: None, ssh: Ssh, program: str
+) -> None:
+    folder = Run.create(tmp_path / "runs", "amber-heron", "demo")
+    with folder.lock(launching=True):
+        first = Stage(folder)
+        link = reach(first, ssh('exec sh -c "$last"'), program)
+        seat = Seat(link)
+        first.actor.play(run_started(), step_done(1, 3.0), step_done(2, 2.9))
+        seat.wait(lambda state: state.step == 2 and link.has_controls)
+        first.local._server.close()  # as at a kill: nothing is said
+        seat.wait(lambda state: link.standing == "the ranks are started anew")
+        first.end()
+        second = Stage(folder)
+        second.actor.play(run_started(step=1), ev.Resumed(step=1, exact=True), step_done(2, 2.8), step_done(3, 2.7))
+        seat.wait(lambda state: state.step == 3 and link.has_controls and not link.standing)
+        assert seat.state.loss.y.tolist() == pytest.approx([3.0, 2.8, 2.7]), "what is told once is told once"
+        link.send(do.Pause())
+        wait_until(lambda: second.actor.heard == [do.Pause()])
+        assert link.alive
+        second.end()
+    seat.wait(lambda state: not link.alive)
+    assert seat.state.state == "stopped" and link.standing == ""
+    link.close()
 
 
 def test_a_line_that_breaks_is_not_taken_for_the_end_of_the_run(scene: Stage, ssh: Ssh, program: str) -> None:
@@ -135,10 +192,13 @@ def test_a_line_of_the_log_does_not_pass_for_a_message(tmp_path: Path) -> None:
     process.sendall(wire.encode(hello))
     process.close()
     told: list[bytes] = []
-    bridge._tell(run, line, told.append)
+    teller = bridge._Teller(run, told.append)
+    assert teller.relay(line)
+    teller.conclude()
     line.close()
-    _, papers, log, go_on, gone = wire.parts(b"".join(told))
-    assert (type(papers), log, type(go_on), gone) == (wire.Papers, step, wire.GoOn, wire.Gone(in_use=False))
+    _, papers, saves, log, go_on, gone = wire.parts(b"".join(told))
+    assert (type(papers), saves, log) == (wire.Papers, wire.Saves(saves=[]), step)
+    assert (type(go_on), gone) == (wire.GoOn, wire.Gone(in_use=False))
 
 
 def test_a_machine_without_ssh_says_so(tmp_path: Path) -> None:
