@@ -26,6 +26,7 @@ from cockpit.lens import Lens
 from cockpit.link.base import Link
 from cockpit.options import USUAL, ScreenOptions
 from cockpit.pilotage import from_toml
+from cockpit.readying import Readying
 from cockpit.recall import Recall
 from cockpit.screens.main import MainScreen
 from cockpit.screens.modal import Box
@@ -115,6 +116,7 @@ class CockpitApp(App[QuitChoice]):
         """What views remember between two openings, by name."""
         self._loop_of_screen: asyncio.AbstractEventLoop | None = None
         self._leave_with: QuitChoice | None = None
+        self._readying: Readying | None = None
         self.animation_level = "none"
         self._ascii = [] if draws_unicode(os.environ) else [Ascii()]
         if self._ascii:
@@ -187,6 +189,8 @@ class CockpitApp(App[QuitChoice]):
 
     def _begin(self) -> None:
         self.link.start()
+        if not self.is_headless:
+            self._readying = Readying(lambda: self.state.last is not None)
         self.budget.restart()
         self.set_timer(FASTEST, self._tick)
 
@@ -463,6 +467,8 @@ class CockpitApp(App[QuitChoice]):
     def exit(self, result: QuitChoice | None = None, return_code: int = 0, message: Any = None) -> None:
         """Ends the screen; what it knows then is of the run that it was opened for."""
         leave_all(self)
+        if self._readying:
+            self._readying.close()
         super().exit(result, return_code, message)
 
     def _end(self, choice: QuitChoice) -> None:

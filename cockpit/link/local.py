@@ -39,6 +39,7 @@ from gpt.events import (
 )
 from gpt.ledger import TimeLedger
 from gpt.ranks import ALONE, Ranks
+from gpt.runtime import give_way, has_card
 
 if TYPE_CHECKING:
     from cockpit.doctor.rounds import Rounds
@@ -210,6 +211,8 @@ class LocalLink(OnThisDisk):
 
     def _train(self) -> None:
         ledger = TimeLedger("startup")
+        if self._attended and (self.profile.train.device == "cpu" or not has_card()):
+            give_way()  # to the screen, which draws in this process
         try:
             if self._resume or self._restarted:
                 ledger = TimeLedger("startup", seconds=self._tell_earlier())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,69 @@ def test_freed_memory_is_kept_for_the_next_tensor() -> None:
     kept = int(said_by_a_fresh_process(code.replace("{keep}", "assert keep_freed_memory()")))
     given_back = int(said_by_a_fresh_process(code.replace("{keep}", "")))
     assert kept < given_back / 10
+
+
+def machine(root: Path, cgroup: str, autogroup: str | None = None, weight: str | None = None) -> Path:
+    """A root folder as the kernel would show it."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(cgroup)
+    if autogroup is not None:
+        (root / "proc/sys/kernel").mkdir(parents=True)
+        (root / "proc/sys/kernel/sched_autogroup_enabled").write_text(autogroup)
+    if weight is not None:
+        (root / "sys/fs/cgroup" / weight).mkdir(parents=True)
+        (root / "sys/fs/cgroup" / weight / "cpu.weight").write_text("100\n")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "autogroup", "weight", "groups"),
+    [
+        ("0::/\n", "1\n", None, True),
+        ("0::/\n", "0\n", None, False),
+        ("0::/\n", None, None, False),
+        ("0::/user.slice/a.scope\n", "0\n", "user.slice/a.scope", True),
+        ("0::/user.slice/a.scope\n", "0\n", "user.slice", False),
+        ("0::/\n", "0\n", "", True),  # a container: the root of what it sees has a weight
+        ("3:cpuset:/job\n1:cpu,cpuacct:/job_7\n0::/\n", "0\n", None, True),
+        ("3:cpuset:/job\n1:cpu,cpuacct:/\n0::/\n", "0\n", None, False),
+    ],
+)
+def test_whether_priorities_count_only_within_the_session_or_the_job_is_read_from_the_kernel(
+    tmp_path: Path, cgroup: str, autogroup: str | None, weight: str | None, groups: bool
+) -> None:
+    assert runtime.shares_by_group(machine(tmp_path, cgroup, autogroup, weight)) is groups
+
+
+def test_a_card_that_auto_would_take_is_found_without_torch(tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/nvidiactl").touch()
+    assert not runtime.has_card(tmp_path)
+    (tmp_path / "dev/nvidia0").touch()
+    assert runtime.has_card(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a thread has a priority of its own")
+@pytest.mark.parametrize("grouped", [True, False])
+def test_who_gives_way_does_so_with_all_that_it_starts_and_for_nobody_else(
+    grouped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "shares_by_group", lambda: grouped)
+    found: list[int] = []
+
+    def own() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def work() -> None:
+        assert runtime.give_way() is grouped
+        helper = threading.Thread(target=lambda: found.append(own()))
+        helper.start()
+        helper.join()
+        found.append(own())
+
+    before = own()
+    trainer = threading.Thread(target=work)
+    trainer.start()
+    trainer.join()
+    lowered = min(19, before + runtime.GIVEN_WAY) if grouped else before
+    assert found == [lowered, lowered] and own() == before
