@@ -95,6 +95,10 @@ class Run:
         return self.path / "events.jsonl"
 
     @property
+    def digest_path(self) -> Path:
+        return self.path / "events.digest"
+
+    @property
     def console_path(self) -> Path:
         """All that was printed to descriptors 1 and 2."""
         return self.path / "console.log"

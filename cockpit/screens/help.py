@@ -90,6 +90,7 @@ class _Pages(RowsWidget):
     """All entries; the last row says how many rows come below."""
 
     DEFAULT_CSS = "_Pages { height: 1fr; }"
+    at_once = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -55,6 +55,7 @@ class View(LeftOnce[Result]):
         raise NotImplementedError
 
     def compose(self) -> ComposeResult:
+        self._top.begin(self.shows)
         yield self._top
         yield from self.body()
         yield self.notice
@@ -78,6 +79,7 @@ class _Top(RowsWidget):
     """The view's name, and what the run does meanwhile."""
 
     DEFAULT_CSS = "_Top { height: 1; }"
+    at_once = True
 
     def __init__(self, title: str) -> None:
         super().__init__()
@@ -91,6 +93,7 @@ class _Keys(RowsWidget):
     """The keys of the view."""
 
     DEFAULT_CSS = "_Keys { height: 1; dock: bottom; }"
+    at_once = True
 
     def __init__(self, keys: Iterable[tuple[str, str]]) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import zip_longest
+from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -109,6 +110,8 @@ class RowsWidget(Widget):
     """A widget that is a list of rows. Subclasses say what the rows are; this one repaints what changed of them."""
 
     DEFAULT_CSS = "RowsWidget { height: 1; width: 1fr; }"
+    at_once: ClassVar[bool] = False
+    """Whether its rows can be made when it is first painted; otherwise it is blank until it has heard of its size."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -121,6 +124,10 @@ class RowsWidget(Widget):
         """The rows for a state, at most `height` of them, each `width` cells wide."""
         raise NotImplementedError
 
+    def begin(self, state: RunState) -> None:
+        """Says what it is to show when it is first painted."""
+        self._state = state
+
     def show(self, state: RunState) -> bool:
         """Draws a state; True where anything looks different from before."""
         self._state = state
@@ -131,8 +138,7 @@ class RowsWidget(Widget):
         width, height = self.size
         if not (width and height and self.display):
             return False
-        rows = self.rows(self._state, width, height)[:height] if width > 1 else []
-        before, self._rows = self._rows, rows
+        before, self._rows = self._rows, self._rows_at_this_size()
         if self._drawn_size != self.size:
             self._drawn_size = self.size
             self._ground = None
@@ -140,12 +146,16 @@ class RowsWidget(Widget):
             return True
         changed = [
             Region(start, y, end - start, 1)
-            for y, (old, new) in enumerate(zip_longest(before, rows))
+            for y, (old, new) in enumerate(zip_longest(before, self._rows))
             for start, end in changed_spans(old, new, width)
         ]
         if changed:
             self.refresh(*changed)
         return bool(changed)
+
+    def _rows_at_this_size(self) -> list[Strip]:
+        width, height = self.size
+        return self.rows(self._state, width, height)[:height] if width > 1 else []
 
     def on_resize(self) -> None:
         self.redraw()
@@ -156,6 +166,8 @@ class RowsWidget(Widget):
 
     def render_line(self, y: int) -> Strip:
         """A row as it was made last, on the widget's ground."""
+        if self.at_once and self._drawn_size != self.size:
+            self._rows, self._drawn_size, self._ground = self._rows_at_this_size(), self.size, None
         if self._ground is None:
             self._ground = self.rich_style  # walks up the tree of widgets, too slow for every row
         strip = self._rows[y] if y < len(self._rows) else Strip.blank(self.size.width)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+import pytest
 from played_runs import FakeLink, screen_text, step_done, still_app, story
+from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
+from cockpit.screens.help import TITLE, HelpScreen
 from cockpit.screens.view import View
 from cockpit.state import RunState
 from cockpit.widgets import ink
@@ -54,3 +58,23 @@ async def test_a_view_follows_the_run_takes_its_keys_and_is_left_by_escape() -> 
         await pilot.press("escape")
         await pilot.pause()
         assert "a view" not in screen_text(app) and "loss" in screen_text(app)
+
+
+async def test_a_view_that_is_opened_has_its_name_and_its_text_in_the_first_thing_that_is_painted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = still_app(FakeLink(story()))
+    painted: list[str] = []
+
+    def display(screen: Screen[Any], update: Any) -> None:
+        if isinstance(screen, HelpScreen):
+            lines = screen._compositor.render_strips()
+            painted.append("\n".join(line.text for line in lines))
+
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.pause()
+        monkeypatch.setattr(app, "_display", display)
+        await pilot.press("question_mark")
+        await pilot.pause()
+    first = painted[0]
+    assert TITLE in first and "step 900" in first and "esc" in first and "more rows" in first
