@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cockpit import format as fmt
+from cockpit.rollbook import restart_text
 from cockpit.state import Past, pilot_text, spike_text
 from cockpit.stretch import Stretch
 from gpt import events as ev
@@ -27,6 +28,8 @@ def announcement(event: ev.Event | Stretch | Past, *, has_controls: bool) -> tup
             return f"cancelled: {event.what}", "info"
         case ev.CheckpointSaved(reason="asked"):
             return f"saved {event.path} in {fmt.saving_time(event.seconds, event.stall_s)}", "info"
+        case ev.RanksRestarted():
+            return restart_text(event), "warning"
         case ev.SpikeDetected():
             return spike_text(event), "warning"
         case ev.EvalDone():

@@ -14,6 +14,7 @@ from cockpit.runs import Run
 from cockpit.sanitize import clean_line
 from cockpit.screens.attached import AttachedScreen
 from cockpit.screens.quit import ATTACHED, QuitChoice
+from cockpit.state import RunState
 from cockpit.watching import need_terminal, show
 from gpt.commands import Stop
 
@@ -67,7 +68,16 @@ def show_link(link: SocketLink, options: ScreenOptions, back: str) -> int:
     """
     app = AttachedApp(link, options=options, recall=Recall.usual(), main=AttachedScreen(link, thin=options.thin))
     code = show(app, share=link.profile.screen.cpu_budget)
-    if link.alive:
-        sys.stdout.write(f"{clean_line(link.run)} goes on at step {app.state.step:,}; {clean_line(back)} comes back\n")
+    sys.stdout.write(f"{clean_line(_parting(link, app.state, back))}\n")
     link.close()
     return code
+
+
+def _parting(link: SocketLink, state: RunState, back: str) -> str:
+    """What becomes of a run whose screen is left, and what to type next."""
+    if not state.is_final:
+        return f"{link.run} {'goes on at' if link.alive else 'was last seen at'} step {state.step:,}; {back} comes back"
+    run = Run(link.run_dir)  # of one on another machine there are no checkpoints here
+    can_go_on = state.state != "finished" and run.checkpoint_time() is not None
+    how = f"; {run.resume_command()} goes on with it" if can_go_on else ""
+    return f"{link.run} {state.state} at step {state.step:,}{how}"

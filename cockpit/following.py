@@ -54,6 +54,7 @@ class Follower:
                     self._take(event)
             begun = self._reporter.state.started
             if once_begun and begun and begun.time >= self._since:
+                self._reporter.to_file()  # its bar would stand before what is said now
                 once_begun()
                 once_begun, self._silent = None, True
         with self._unharmed():

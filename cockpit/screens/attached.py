@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from cockpit.link.socket import SocketLink
+from cockpit.runs import Run
 from cockpit.screens.main import MainScreen
 from cockpit.visit import visit
 from gpt.config import flatten
 
 if TYPE_CHECKING:
     from cockpit.app import CockpitApp
-    from cockpit.runs import Run
 
 
 SHORT_PATIENCE = 0.5
@@ -32,9 +33,9 @@ class AttachedScreen(MainScreen):
         from cockpit.app import CockpitApp
 
         assert isinstance(self.app, CockpitApp)
-        self.app.say(
-            f"from an attached screen nothing is forked; gpt-cockpit PROFILE --fork {self._link.run}", "warning"
-        )
+        profile = Run(self._link.run_dir).resume_arguments()[0]
+        command = shlex.join(["gpt-cockpit", profile, "--fork", self._link.run])
+        self.app.say(f"an attached screen cannot become a fork; on its machine: {command}", "warning")
         return True
 
     def on_unmount(self) -> None:

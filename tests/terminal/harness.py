@@ -93,6 +93,16 @@ def _as_a_login_does(controlling: bool) -> None:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
+def as_if_by_ssh(desk: Path) -> list[str]:
+    """Options of `attach` with which what is to run on another machine runs on this one, and nobody logs in."""
+    ssh, there = desk / "ssh", desk / "gpt-cockpit"
+    ssh.write_text('#!/bin/sh\nfor last; do :; done\nexec sh -c "$last"\n')
+    there.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m cockpit "$@"\n')
+    for program in (ssh, there):
+        program.chmod(0o700)
+    return ["--ssh-command", str(ssh), "--remote-command", str(there)]
+
+
 class Cockpit:
     """`gpt-cockpit` with the given arguments, in a pseudo-terminal of its own.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from harness import Cockpit
+from harness import Cockpit, as_if_by_ssh
 
 from gpt import events as ev
 
@@ -38,6 +40,7 @@ def test_attach_shows_a_headless_run_steers_it_and_leaves_it_alone(start: Start)
     again.wait_for("stopped and saved")
     again.press("q")
     assert again.wait_exit() == 0
+    assert "gpt-cockpit sums.toml --run apart --resume goes on with it" in again.text
     assert not (run.run_dir / "control.sock").exists()
 
 
@@ -71,6 +74,7 @@ def test_a_screen_says_that_the_process_is_gone_where_it_was_killed(start: Start
     screen.wait_for("FAILED", "is gone without an ending")
     screen.press("q")
     assert screen.wait_exit() == 0
+    assert "killed failed at step" in screen.text
 
 
 def test_from_the_list_of_runs_a_live_one_is_attached_to_and_left_again(start: Start) -> None:
@@ -86,3 +90,36 @@ def test_from_the_list_of_runs_a_live_one_is_attached_to_and_left_again(start: S
     runs.wait_for("1 live")
     run.wait_event(ev.PilotChanged, seat=None)
     assert run.process.poll() is None
+
+
+def test_checkpoints_are_gone_back_to_from_attached_screens_here_and_by_ssh(start: Start, desk: Path) -> None:
+    run = start("sums.toml", "--headless", "--run", "apart")
+    run.wait_event(ev.StepDone, step=20)
+    far = ("attach", f"there:{desk}/runs/apart", *as_if_by_ssh(desk))
+    for number, arguments in enumerate([("attach",), far], start=1):
+        screen = start(*arguments)
+        screen.wait_for("RUNNING", "has the controls")
+        screen.press("c")
+        run.wait_until(lambda n=number: len(told(run, ev.CheckpointSaved, reason="asked")) == n, "a checkpoint")
+        saved = told(run, ev.CheckpointSaved, reason="asked")[-1].step
+        run.wait_event(ev.StepDone, step=saved + 20)
+        screen.press("b")
+        screen.wait_for("rewind", f"{saved:,}", "the present", "go back")
+        screen.press("f")
+        screen.wait_for("cannot become a fork", "sums.toml --fork apart")
+        screen.press("\r")
+        run.wait_until(lambda n=number: len(told(run, ev.Resumed)) == n, "it goes back")
+        back = told(run, ev.Resumed)[-1]
+        assert back.step == saved and back.left >= saved + 20
+        screen.wait_for("« rewound")
+        screen.press("qd")
+        assert screen.wait_exit() == 0
+        run.wait_until(lambda n=number: len(told(run, ev.PilotChanged, seat=None)) == n, "nobody steers it")
+
+
+def told(run: Cockpit, kind: type, **fields: Any) -> list[Any]:
+    """The log's events of a kind with these fields."""
+    return [
+        event for event in run.events()
+        if isinstance(event, kind) and all(getattr(event, key) == value for key, value in fields.items())
+    ]  # fmt: skip

@@ -55,6 +55,7 @@ def test_detached_from_the_start_the_prompt_comes_back_and_a_second_start_hears_
     assert "gpt-cockpit attach alone" in detached.text and f"process {detached.run_pid}" in detached.text
     assert detached.run_pid != detached.process.pid and psutil.pid_exists(detached.run_pid)
     assert detached.modes_restored()
+    assert detached.text.startswith("alone goes on without a screen"), "no bar is left before it"
     detached.hang_up()
     detached.wait_event(ev.StepDone, step=20)
     second = start("sums.toml", "--detach", "--run", "alone", columns=200)

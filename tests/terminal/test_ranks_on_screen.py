@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
-from harness import Cockpit
+from harness import Cockpit, as_if_by_ssh
 
 from gpt import events as ev
 
@@ -33,7 +33,7 @@ def kill_rank(number: int, run: Path) -> None:
     os.kill(next(child.pid for child in children if child.environ().get("RANK") == str(number)), signal.SIGKILL)
 
 
-def test_a_screen_steers_all_ranks_stays_through_a_restart_and_stops_them(start: Start, desk: Path) -> None:
+def test_screens_here_and_by_ssh_steer_all_ranks_stay_through_a_restart_and_stop_them(start: Start, desk: Path) -> None:
     run = desk / "runs/pair"
     with ended_in_any_case(run):
         screen = start("sums.toml", "--nproc", "2", "--run", "pair", "--set", "train.grad_accum_steps=2")
@@ -45,11 +45,17 @@ def test_a_screen_steers_all_ranks_stays_through_a_restart_and_stops_them(start:
         screen.wait_for("saved step-", "PAUSED")
         screen.press(" ")
         screen.wait_event(ev.Continued)
+        far = start("attach", f"there:{run}", "--watch", *as_if_by_ssh(desk))  # or it might be the pilot afterwards
+        far.wait_for("RUNNING", "watching")
         screen.wait_event(ev.StepDone, step=saved.step + 5)
         kill_rank(1, run)
+        for each in (screen, far):
+            each.wait_for("the ranks are started anew")
         restarted = screen.wait_event(ev.RanksRestarted)
         assert (restarted.rank, restarted.how) == (1, "signal SIGKILL") and restarted.step >= saved.step
-        screen.wait_for("RUNNING", "rank 1 was lost (signal SIGKILL)")
+        for each in (screen, far):
+            each.wait_for("RUNNING", "» resumed")
+            each.wait_until(lambda each=each: b"rank 1 was lost (signal SIGKILL)" in each.raw, "it says which was lost")
         screen.wait_event(ev.StepDone, step=restarted.step + 10)
         screen.press("q")
         screen.wait_for("save and stop the run")
@@ -58,5 +64,8 @@ def test_a_screen_steers_all_ranks_stays_through_a_restart_and_stops_them(start:
         screen.press("q")
         assert screen.wait_exit() == 0
         assert screen.modes_restored()
+        far.wait_for("stopped and saved")
+        far.press("q")
+        assert far.wait_exit() == 0 and "pair stopped at step" in far.text
         assert [event.reason for event in screen.events() if isinstance(event, ev.Finished)] == ["stopped"]
         assert not (run / "control.sock").exists()
