@@ -474,4 +474,5 @@ class CockpitApp(App[QuitChoice]):
     def _end(self, choice: QuitChoice) -> None:
         self._leave_with = choice
         if self._loop_of_screen is not None:
-            self._loop_of_screen.call_soon_threadsafe(self.exit, choice)
+            with contextlib.suppress(RuntimeError):  # the screen has just been left, and its loop closed
+                self._loop_of_screen.call_soon_threadsafe(self.exit, choice)

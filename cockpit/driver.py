@@ -1,11 +1,12 @@
-"""Textual's driver for Unix terminals with six habits changed.
+"""Textual's driver for Unix terminals with seven habits changed.
 
 It asks the terminal it draws on for its size, whatever descriptor 1 leads to and whatever COLUMNS says. It asks for
 mouse clicks and drags but not for every movement, each of which would be bytes on the line and a wake-up of the screen.
 A terminal that has gone away is no error: what is written to it is dropped, so that the screen can end in order. And it
 is noticed where keys are read, for its end of input is there to be read for ever: Textual would read it at full speed.
-A SIGCONT never starts a second reader of keys beside the first, nor brings back a screen that has been left: either
-would outlive the program's end and hold it up for ever. And nothing that a terminal sends ends the reading of keys.
+A SIGTSTP waits until the screen has done what it is doing. A SIGCONT never starts a second reader of keys beside the
+first, nor brings back a screen that has been left: either would outlive the program's end and hold it up for ever. And
+nothing that a terminal sends ends the reading of keys.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class TerminalDriver(LinuxDriver):
         self._shown = True
 
     def stop_application_mode(self) -> None:
-        self._shown = False  # first: a signal in the middle finds it so
+        self._shown = False
         super().stop_application_mode()
 
     def abandon(self) -> None:
@@ -76,10 +77,21 @@ class TerminalDriver(LinuxDriver):
             return b""
 
     def _sigtstp_application(self, *arguments: object) -> None:
-        if self._shown:
-            super()._sigtstp_application(*arguments)
+        """Stands still once the screen has done what it is doing.
+
+        That may be to put the terminal's modes half-way; or it holds the lock of the queue that is written to here, for
+        which a handler that interrupts it would wait for ever.
+        """
+        if self._loop.is_closed():  # the screen has been left
+            self._stand_still()
         else:
-            os.kill(os.getpid(), signal.SIGSTOP)
+            self._loop.call_soon_threadsafe(self._stand_still)
+
+    def _stand_still(self) -> None:
+        if self._shown and self._auto_restart:
+            self.suspend_application_mode()
+            self._must_signal_resume = True
+        os.kill(os.getpid(), signal.SIGSTOP)
 
     def _sigcont_application(self, *arguments: object) -> None:
         if self._shown and self._auto_restart:  # was stopped without having been asked to suspend, or never stopped

@@ -88,8 +88,8 @@ class Follower:
         self._silent = True
         if self._outside.is_let_go:
             return  # console.log cannot be written: the link says so of the whole folder
+        self._reporter.to_file()  # first: the bar has hidden the cursor of a terminal that may still be there
         self._outside.let_go()
-        self._reporter.to_file()
         if self._link.alive:
             note_departure(self._link, why)
 

@@ -6,7 +6,8 @@ What cannot be obeyed inside a step is held back until the step is done, and the
 from __future__ import annotations
 
 import collections
-import threading
+import contextlib
+import queue
 from collections.abc import Iterator
 
 from gpt import commands
@@ -30,13 +31,14 @@ class Inbox:
         self._ranks = ranks
         self._waiting: collections.deque[Command] = collections.deque()
         self._held_back: list[Command] = []
-        self._wake = threading.Event()
+        # An Event would be held for ever by a thread whose own signal handler sets it while it does so itself.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._inside_step = False
 
     def put(self, command: Command) -> None:
-        """Adds a command. From any thread, never blocks."""
+        """Adds a command. From any thread, and from a signal's handler in the middle of another call; never blocks."""
         self._waiting.append(command)
-        self._wake.set()
+        self._wake.put(None)
 
     def take(self) -> Iterator[Command]:
         """The commands that can be obeyed now, in their order; what comes in meanwhile is taken up too."""
@@ -72,8 +74,10 @@ class Inbox:
     def wait(self, seconds: float) -> None:
         """Waits until a command comes, no longer than that. Every rank comes here; only the first hears its pilot."""
         if self._ranks.is_first:  # the others wait for what it has heard
-            self._wake.wait(timeout=seconds)
-            self._wake.clear()
+            with contextlib.suppress(queue.Empty):
+                self._wake.get(timeout=seconds)
+                while True:
+                    self._wake.get_nowait()
 
     @property
     def is_empty(self) -> bool:

@@ -20,8 +20,6 @@ from tests.chaos.gate import Effort, Gate, Outcome
 
 LANES = 2
 """Gates at once that compute. One alone leaves a third of two cores idle: it waits for its victims, or for its disk."""
-
-
 LONGEST = 1800.0
 """Seconds after which a gate of one push is taken to hang."""
 
@@ -34,7 +32,7 @@ class Report:
     outcome: Outcome
     seconds: float
     cpu_seconds: float
-    """Of its process and all that those it has waited for."""
+    """Of its process and of those that it has waited for."""
 
     @property
     def result(self) -> str:
@@ -65,13 +63,13 @@ def reports(gates: list[Gate], effort: Effort, lanes: int = LANES) -> Iterator[R
         while queue or running:
             while queue and sum(not gate.waits or lanes == 1 for gate, _, _ in running.values()) < lanes:
                 begin(queue.pop(0))
-            for line in wait(list(running), timeout=5.0):
-                assert isinstance(line, Connection)
-                gate, process, start = running.pop(line)
-                done[gate.number] = _received(gate, line, process, start)
-            for _, process, start in running.values():
+            wait(list(running), timeout=1.0)
+            for line, (gate, process, start) in list(running.items()):
                 if time.monotonic() - start > longest:
-                    process.kill()  # its end of the line closes
+                    process.kill()
+                if line.poll() or not process.is_alive():  # what it has forked may hold its end of the line open
+                    done[gate.number] = _received(gate, line, process, start)
+                    del running[line]
             while told < len(gates) and gates[told].number in done:
                 yield done[gates[told].number]
                 told += 1
@@ -97,7 +95,8 @@ def _received(gate: Gate, line: Connection, process: BaseProcess, start: float) 
     seconds, cpu = time.monotonic() - start, 0.0
     outcome = Outcome(0, [f"its process was killed, or has died, after {seconds:,.0f} s"])
     with contextlib.suppress(EOFError, OSError):
-        outcome, seconds, cpu = line.recv()
+        if line.poll():
+            outcome, seconds, cpu = line.recv()
     line.close()
     process.join()
     return Report(gate, outcome, seconds, cpu)
