@@ -102,6 +102,8 @@ class CockpitApp(App[QuitChoice]):
         """What was in view before another run was visited, the first of all first."""
         self._dirty = True
         self._drew = False
+        self.is_reading = True
+        """Whether the past is still being told, as far as is known."""
         self._numbers_every = THIN_NUMBERS_EVERY if options.thin else NUMBERS_EVERY
         self._numbers_drawn = float("-inf")
         self._frame_drawn = float("-inf")
@@ -198,6 +200,8 @@ class CockpitApp(App[QuitChoice]):
 
     def _tick(self) -> None:
         delay = self.budget.next_delay(self._drew)
+        if self.is_reading:  # what the log comes to is waited for, by somebody who looks at an empty chart
+            delay = FASTEST
         self._drew = self.frame()
         self.set_timer(delay, self._tick)
 
@@ -215,7 +219,10 @@ class CockpitApp(App[QuitChoice]):
             self.state = reduce(self.state, event)
             self._notice(event)
             self._dirty = True
-            if isinstance(event, Stretch | Past):
+            if isinstance(event, Past):
+                self._numbers_drawn = float("-inf")  # it is shown at once, numbers and all
+            self.is_reading = isinstance(event, Stretch | Past)
+            if self.is_reading:
                 self.budget.hurry()  # a log that is being read: what it costs is not the screen's
             self._stirred |= not isinstance(event, TICKING)
         now = time.monotonic()

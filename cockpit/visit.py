@@ -56,7 +56,7 @@ def visit(app: CockpitApp, link: Link, main: MainScreen, settings: dict[str, Any
     there.references = list(drawn.references)
     app.homes.append(Sight(app))
     app.link, app.state, app.settings, app._main = link, RunState(), settings, main
-    app.reload_profile, app.file = None, None
+    app.reload_profile, app.file, app.is_reading = None, None, True
     app.push_screen(main)
     link.start()
 

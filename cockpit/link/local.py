@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 METER_SECONDS = 1.0
 """Time between two readings of the machine's meters."""
+LOOK_SECONDS = 0.5
+"""Time at most that a long past is given to be drawn before the trainer is loaded."""
 END_SECONDS = 10.0
 """Time at most that threads have to end. One that wants the interpreter while it is taken down may abort the process:
 of 36 runs of 20 steps on two busy cores three ended so."""
@@ -88,6 +90,7 @@ class LocalLink(OnThisDisk):
         )
         self._earlier: collections.deque[Event | Stretch | Past] = collections.deque()
         self._events: collections.deque[Event] = collections.deque()
+        self._is_looked_at = threading.Event()  # whether a screen has taken in earlier sittings, and asked for more
         self._is_told = not (resume or restarted)  # whether earlier sittings are in `_earlier`, all of them
         self._mirrors = [Mirror(name, make, self._emit) for name, make in wanted_trackers(run, profile).items()]
         self._early: list[Command] = []
@@ -122,6 +125,8 @@ class LocalLink(OnThisDisk):
     def drain(self) -> list[Event | Stretch | Past]:
         """All events since the last call, oldest first; those of earlier sittings in stretches, or as a whole."""
         events: list[Event | Stretch | Past] = []
+        if self._is_told and not self._earlier:
+            self._is_looked_at.set()
         is_told = self._is_told  # asked first: what has happened since waits for all that came before
         for waiting in (self._earlier, self._events) if is_told else (self._earlier,):
             while waiting:  # one reader, so what is there stays there
@@ -258,6 +263,8 @@ class LocalLink(OnThisDisk):
                         seconds = told.seconds
         finally:
             self._is_told = True
+        if self._attended and self._ahead:
+            self._is_looked_at.wait(LOOK_SECONDS)  # loading torch would take the interpreter from who draws it
         return seconds
 
     def _read_meters(self) -> None:

@@ -14,7 +14,7 @@ from cockpit import series
 from cockpit.meters import Meters
 from cockpit.runs import Run
 from cockpit.series import Series
-from cockpit.state import RunState, reduce, reduce_all
+from cockpit.state import Past, RunState, reduce, reduce_all
 from cockpit.stretch import Stretch, coalesced, packed
 from gpt import events as ev
 
@@ -102,6 +102,23 @@ async def test_a_log_that_is_being_read_is_shown_without_waiting_for_the_budget(
     async with app.run_test() as pilot:
         await pilot.pause()
         assert hurried and hurried[-1] == app.state.step == 900
+
+
+async def test_while_the_past_is_awaited_the_screen_looks_for_it_ten_times_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    link = FakeLink()
+    app = still_app(link)
+    delays: list[float] = []
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        monkeypatch.setattr(app.budget, "next_delay", lambda drew: 2.0)
+        monkeypatch.setattr(app, "set_timer", lambda delay, then: delays.append(delay))
+        for told in ([], [Past()], [], [run_started()], [step_done(1, 3.0)], []):
+            link._waiting = told
+            app._tick()
+            app._tick()  # what a tick has heard is for the delay of the next one
+    assert delays[1::2] == [0.1, 0.1, 0.1, 2.0, 2.0, 2.0]
 
 
 def test_wall_time_adds_up_sittings_and_leaves_out_the_nights_between_them() -> None:

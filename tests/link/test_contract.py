@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from acted_run import Seat, Stage, essence, put_save, stage, wait_until
+from acted_run import PATIENCE, Seat, Stage, essence, put_save, stage, wait_until
 from played_runs import START, run_started, step_done, story
 
 from cockpit import longlog
+from cockpit.link import local
 from cockpit.link.base import Link
 from cockpit.link.local import LocalLink
 from cockpit.link.replay import ReplayLink
@@ -112,6 +114,24 @@ def test_what_happens_while_earlier_sittings_are_told_comes_after_them(tmp_path:
     link._folder.read_past = slowly  # type: ignore[method-assign]
     link._tell_earlier()
     assert seat.take().step == 39 and [line.text for line in seat.state.log] == ["said meanwhile"]
+    link.close()
+
+
+def test_a_long_past_is_taken_in_before_the_trainer_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Run.create(tmp_path, "amber-heron", "demo")
+    folder.events_path.write_bytes(b"".join(map(ev.encode, EARLIER)))
+    monkeypatch.setattr(longlog, "LONG", 1)
+    monkeypatch.setattr(local, "LOOK_SECONDS", PATIENCE)
+    link = LocalLink(folder, Profile(name="demo"), resume=tmp_path, attended=True)
+    teller = threading.Thread(target=link._tell_earlier)
+    teller.start()
+    seat = Seat(link)
+    seat.wait(lambda state: state.step == 39)
+    assert teller.is_alive()  # it is being drawn
+    wait_until(lambda: link._is_told)
+    seat.take()
+    teller.join(PATIENCE)
+    assert not teller.is_alive()
     link.close()
 
 
