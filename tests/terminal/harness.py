@@ -95,12 +95,18 @@ def _as_a_login_does(controlling: bool) -> None:
 
 def as_if_by_ssh(desk: Path) -> list[str]:
     """Options of `attach` with which what is to run on another machine runs on this one, and nobody logs in."""
-    ssh, there = desk / "ssh", desk / "gpt-cockpit"
+    ssh = desk / "ssh"
     ssh.write_text('#!/bin/sh\nfor last; do :; done\nexec sh -c "$last"\n')
-    there.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m cockpit "$@"\n')
-    for program in (ssh, there):
-        program.chmod(0o700)
-    return ["--ssh-command", str(ssh), "--remote-command", str(there)]
+    ssh.chmod(0o700)
+    return ["--ssh-command", str(ssh), "--remote-command", str(put_program(desk))]
+
+
+def put_program(folder: Path) -> Path:
+    """A `gpt-cockpit` that a shell can start."""
+    program = folder / "gpt-cockpit"
+    program.write_text(f'#!/bin/sh\nPYTHONPATH="${{PYTHONPATH:-{ROOT}}}" exec "{sys.executable}" -m cockpit "$@"\n')
+    program.chmod(0o700)
+    return program
 
 
 class Cockpit:

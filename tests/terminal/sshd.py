@@ -9,14 +9,13 @@ import shlex
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from harness import PATIENCE, ROOT
+from harness import PATIENCE, put_program
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin:/opt/homebrew/sbin") or shutil.which("sshd")
 _MISSING = [name for name in ("ssh", "ssh-keygen") if not shutil.which(name)] + ([] if SSHD else ["sshd"])
@@ -50,9 +49,6 @@ def serving(folder: Path) -> Iterator[Login]:
     )
     known = folder / "known"
     known.write_text(f"[127.0.0.1]:{port} {(folder / 'host.pub').read_text()}")
-    program = folder / "gpt-cockpit"
-    program.write_text(f'#!/bin/sh\nPYTHONPATH="${{PYTHONPATH:-{ROOT}}}" exec "{sys.executable}" -m cockpit "$@"\n')
-    program.chmod(0o700)
     if os.getuid() == 0:
         with contextlib.suppress(OSError):
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # root's sshd wants it, and its service would make it
@@ -70,7 +66,7 @@ def serving(folder: Path) -> Iterator[Login]:
             if sshd.poll() is not None or time.monotonic() > end:
                 pytest.skip(f"sshd does not serve this user: {said.read_text()[-300:]}")
             time.sleep(0.1)
-        yield Login(host, shlex.join(ssh), str(program))
+        yield Login(host, shlex.join(ssh), str(put_program(folder)))
     finally:
         sshd.kill()
         sshd.wait()
