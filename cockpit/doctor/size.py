@@ -51,15 +51,15 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
         settings = ", ".join(f"{key} = {value}" for key, value in changed.items())
         yield Diagnosis(
             rule="model_size", severity="critical" if abs(printed / claimed - 1) > 0.3 else "warning",
-            title=f"{printed / 1e6:.2f}M parameters, not {claimed / 1e6:.0f}M",
+            title=f"{printed / 1e6:.2f}M parameters, not {_millions(claimed)}",
             evidence={
                 "parameters": built, "parameters_without_positions": printed, "claimed": claimed, "where": where,
                 "n_layer": profile.model.n_layer, "n_head": profile.model.n_head, "n_embd": profile.model.n_embd,
                 "vocab_size": rows,
             },
-            why=f"{where} says {claimed / 1e6:.0f}M; the settings build {printed / 1e6:.2f}M (as nanoGPT counts, "
+            why=f"{where} says {_millions(claimed)}; the settings build {printed / 1e6:.2f}M (as nanoGPT counts, "
             f"{built / 1e6:.2f}M with positions). {size} has {words}.",
-            advice=f"For {claimed / 1e6:.0f}M set {settings} and start again; or correct what it claims, "
+            advice=f"For {_millions(claimed)} set {settings} and start again; or correct what it claims, "
             "and train it on tokens that suit its real size.",
             treatment=Treatment("profile", f"build {size}", {f"model.{key}": value for key, value in changed.items()}),
             reference="Radford et al. 2019, table 2: 12 layers of width 768 make GPT-2's 124M",
@@ -75,7 +75,12 @@ def _nearest_mend(model: ModelConfig, rows: int, claimed: float) -> tuple[dict[s
     if abs(_size_of(GPT2_SIZES[known], model, rows) / claimed - 1) <= TOLERANCE:
         wanted = {"n_layer": layers, "n_head": heads, "n_embd": known_width}
         return {key: value for key, value in wanted.items() if getattr(model, key) != value}, known
-    return {"n_embd": width}, f"a model of {claimed / 1e6:.0f}M with these layers"
+    return {"n_embd": width}, f"a model of {_millions(claimed)} with these layers"
+
+
+def _millions(claimed: float) -> str:
+    """A claimed size as a person would write it: `124M`, and `0.80M` where whole millions would change it."""
+    return f"{claimed / 1e6:.0f}M" if claimed >= 10e6 else f"{claimed / 1e6:.2f}M"
 
 
 def _size(model: ModelConfig, rows: int, width: int) -> int:

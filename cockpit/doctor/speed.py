@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cockpit.doctor.device import (
+    ENOUGH_STEPS,
     Portions,
     card_name,
     current_portions,
@@ -48,8 +49,10 @@ class Cause:
 
 
 def waiting_share(evidence: Evidence) -> float | None:
-    """Share of this sitting's steps spent waiting for data, 0…1."""
+    """Share of this sitting's steps spent waiting for data, 0…1; None before it is settled: the first one waits."""
     state = evidence.state
+    if state.step - state.start_step < ENOUGH_STEPS:
+        return None
     since = {phase: state.ledger.get(phase, 0.0) - state.ledger_at_start.get(phase, 0.0) for phase in ("train", "data")}
     total = since["train"] + since["data"]
     return since["data"] / total if total > 0 else None

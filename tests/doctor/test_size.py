@@ -23,6 +23,11 @@ def test_half_the_width_is_not_124m() -> None:
     assert "n_embd 768 (it is 384)" in one.why
 
 
+def test_a_small_claim_is_said_as_it_was_made() -> None:
+    (one,) = found(profile("shakespeare_char_cpu", model__n_embd=32))
+    assert one.title.endswith("M parameters, not 0.80M") and "says 0.80M" in one.why
+
+
 @pytest.mark.parametrize(
     ("source", "fires"),
     [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 from machines import console, find_one, meters, on_card, on_cpu
 from stories import evidence, played, profile
@@ -59,6 +61,16 @@ def test_waiting_for_data_is_told_on_any_device() -> None:
     found = find_one(speed.RULE, on_cpu(data_ms=10.0, ms=40.0))
     assert found is not None and found.severity == "warning" and found.title == "25% of each step waits for data"
     assert find_one(speed.RULE, on_cpu(data_ms=3.0, ms=40.0)) is None
+
+
+def test_a_few_steps_of_a_sitting_say_nothing_of_waiting_for_data() -> None:
+    """The first batch of a sitting is always waited for."""
+    waiting = on_cpu(data_ms=10.0, ms=40.0)
+    assert speed.waiting_share(waiting) == pytest.approx(0.25, abs=0.01)
+    resumed = dataclasses.replace(
+        waiting, state=msgspec.structs.replace(waiting.state, start_step=waiting.state.step - 20)
+    )
+    assert speed.waiting_share(resumed) is None
 
 
 def test_torch_saying_that_tf32_is_off_is_heard() -> None:
