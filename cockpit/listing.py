@@ -37,8 +37,8 @@ def figures(run: Run, state: RunState) -> Summary:
 def reached(state: RunState) -> Summary:
     """How far a run has come, how well and how fast, by its log alone; the same keys wherever JSON tells of a run."""
     ms = state.median_ms()
-    last = state.last
-    slower = ms / last.ms if ms and last and last.ms else 1.0  # than the last step, which is one of many
+    rate, mfu = state.tokens_per_s.last, state.mfu.last  # the newest steps', also where this sitting made none yet
+    slower = ms / state.ms.last if ms and state.ms.last else 1.0  # than the last step, which is one of many
     evaluation = state.evaluation
     return {
         "state": state.state,
@@ -50,8 +50,8 @@ def reached(state: RunState) -> Summary:
         "best_step": state.best_step,
         "tokens": state.tokens,
         "ms_per_iter": ms,
-        "tokens_per_s": last.tokens_per_s / slower if last else None,
-        "mfu": last.mfu / slower if last and last.mfu is not None else None,
+        "tokens_per_s": rate / slower if rate is not None else None,
+        "mfu": mfu / slower if mfu is not None else None,
         "goodput": state.goodput,
         "ledger": state.ledger,
         "wall_s": state.wall or None,

@@ -114,9 +114,7 @@ def _figures(subject: Subject) -> Figures:
     share = f"{100 * state.step / state.max_steps:.0f} % of {state.max_steps:,}" if state.max_steps else ""
     each = f"{fmt.significant(state.tokens / started.parameters)} a parameter" if started else ""
     epochs = f", {fmt.significant(state.epochs)} epochs" if state.epochs is not None else ""
-    mfu = state.mfu.y[-200:]
-    mfu_mean = float(mfu[mfu == mfu].mean()) if (mfu == mfu).any() else None
-    rate = state.tokens_per_s.y[-200:]
+    speed = reached(state)
     peak = state.memory.peak if state.memory else state.telemetry.rss_peak if state.telemetry else None
     of = "on the device, at its peak" if state.memory else "of the process, at its peak"
     return Figures([
@@ -127,10 +125,10 @@ def _figures(subject: Subject) -> Figures:
         ("steps", f"{state.step:,}", share),
         ("tokens", " ".join(fmt.count(state.tokens)).strip(), each + epochs),
         ("wall time", fmt.duration(state.wall or None), f"goodput {fmt.percent(state.goodput)} %"),
-        ("ms/iter", fmt.number(state.median_ms(200), 1), "median of the newest 200"),
-        ("tokens/s", fmt.number(float(rate.mean()) if len(rate) else None), ""),
-        ("MFU", f"{fmt.percent(mfu_mean)} %" if mfu_mean is not None else fmt.UNKNOWN,
-         f"{started.peak_source} peak" if started and started.peak_source and mfu_mean is not None else ""),
+        ("ms/iter", fmt.number(speed["ms_per_iter"], 1), "median of the newest steps"),
+        ("tokens/s", fmt.number(speed["tokens_per_s"]), "at that speed"),
+        ("MFU", f"{fmt.percent(speed['mfu'])} %" if speed["mfu"] is not None else fmt.UNKNOWN,
+         f"{started.peak_source} peak" if started and started.peak_source and speed["mfu"] is not None else ""),
         ("memory", f"{fmt.gib(peak)} GiB" if peak else fmt.UNKNOWN, of if peak else ""),
         ("spikes", f"{len(state.spikes):,}", ""),
     ])  # fmt: skip

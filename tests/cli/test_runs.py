@@ -244,6 +244,16 @@ def test_a_summary_has_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:
         assert listing.summarize(run)["state"] == "running"
 
 
+def test_a_resumed_run_keeps_its_speed_until_it_has_made_a_step(tmp_path: Path) -> None:
+    run = create(tmp_path)
+    step = ev.StepDone(
+        step=1, loss=3.0, lr=1e-3, grad_norm=1.0, ms=10.0, tokens=100, tokens_per_s=1e4, mfu=0.1
+    )  # fmt: skip
+    run.events_path.write_bytes(b"".join(map(ev.encode, [step, ev.Resumed(step=1, exact=True)])))
+    told = listing.summarize(run)
+    assert (told["ms_per_iter"], told["tokens_per_s"], told["mfu"]) == (10.0, 1e4, 0.1)
+
+
 def test_the_list_of_runs_says_the_worst_that_the_doctor_found(tmp_path: Path) -> None:
     found = [
         ev.DiagnosisMade(step=step, rule=rule, severity=severity, title="x")

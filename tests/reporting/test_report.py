@@ -17,6 +17,7 @@ from markdown_it import MarkdownIt
 sys.path.insert(0, str(Path(__file__).parents[1] / "cockpit"))
 from played_runs import demo_profile, failed_story, finished_story, run_started, step_done, story
 
+from cockpit.listing import reached
 from cockpit.reporting.contents import Subject, compose
 from cockpit.reporting.document import Document
 from cockpit.reporting.figure import Band, file_of, raw
@@ -83,6 +84,15 @@ def test_its_page_tells_the_figures_of_the_run_in_words_that_can_be_selected() -
         assert said in text, said
     assert "out of memory" in Tags(as_html(report(failed_story()))).text
     assert "had not ended" in Tags(as_html(report(story()))).text
+
+
+def test_the_page_and_the_figures_for_scripts_say_one_speed() -> None:
+    steps = [step_done(step, 2.0, ms=10.0 if step > 100 else 40.0) for step in range(1, 201)]
+    state = reduce_all(RunState(), [run_started(), *steps])
+    told, text = reached(state), Tags(as_html(report([run_started(), *steps]))).text
+    assert told["ms_per_iter"] == 10.0
+    for said in (f"{told['ms_per_iter']:.1f}", f"{told['tokens_per_s']:,.0f}", f"{100 * told['mfu']:.1f} %"):
+        assert said in text, said
 
 
 def test_a_page_fetches_and_runs_nothing() -> None:
