@@ -121,6 +121,8 @@ def rows_of_embedding(data: DataConfig, model: ModelConfig) -> int | None:
 def _check_text(data: DataConfig, model: ModelConfig) -> None:
     files = source_files(data)
     size = sum(path.stat().st_size for path in files) + len(files) - 1
+    if size < len(files):
+        raise DataError(f"{_source(data)}: there is no text in it; name a file that holds some")
     for split, share in (("training", 1 - data.val_fraction), ("validation", data.val_fraction)):
         _need_a_block(int(size * share) + 1, split, data, model)  # no text has more tokens than bytes
     if data.tokenizer == "char":
@@ -141,7 +143,8 @@ def _prepared_folder(name: str, data: DataConfig) -> tuple[Path, Tokenizer, Data
         tokenizer = tokenizer_from_dict(described.tokenizer)
         if data.tokenizer is not None and not _same(data.tokenizer, tokenizer):
             raise DataError(
-                f"data.tokenizer is {data.tokenizer}, but {name} was prepared with {tokenizer.name}; leave it out"
+                f"data.tokenizer is {data.tokenizer}, but {name} was prepared with {tokenizer.name}; "
+                f"{_instead(tokenizer)}"
             )
         return folder, tokenizer, described
     meta = folder / "meta.pkl"
@@ -152,6 +155,12 @@ def _prepared_folder(name: str, data: DataConfig) -> tuple[Path, Tokenizer, Data
             )
         return folder, CharTokenizer(read_meta(meta).chars), None
     return folder, load_tokenizer(data.tokenizer or "gpt2"), None
+
+
+def _instead(tokenizer: Tokenizer) -> str:
+    """What to put for a tokenizer that does not fit: a profile that inherits its key has no line to leave out."""
+    named = tokenizer.name in ("byte", "char", "gpt2")
+    return f'set data.tokenizer = "{tokenizer.name}", or leave it out' if named else "name that vocabulary's file"
 
 
 def _same(name: str, tokenizer: Tokenizer) -> bool:

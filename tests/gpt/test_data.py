@@ -205,6 +205,12 @@ def test_a_text_shorter_than_a_block_is_one_clear_error(tmp_path: Path) -> None:
         assert "\n" not in str(error.value)
 
 
+def test_an_empty_text_is_called_empty(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").touch()
+    with pytest.raises(DataError, match=r"text\.txt: there is no text in it; "):
+        check_source(DataConfig(input=str(tmp_path / "text.txt")), MODEL)
+
+
 @pytest.mark.parametrize("tokenizer", ["byte", "char", "gpt2"])
 def test_a_model_with_fewer_rows_than_the_tokenizer_has_ids_is_refused(tmp_path: Path, tokenizer) -> None:
     (tmp_path / "text.txt").write_text("abcdefghij" * 30)

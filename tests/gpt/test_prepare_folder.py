@@ -269,7 +269,7 @@ def test_training_takes_the_tokenizer_and_bytes_from_dataset_json(
     assert dataset.val_bytes_per_token == pytest.approx(
         len(dataset.tokenizer.decode(ids(out, "val")).encode()) / len(dataset.val)
     )
-    with pytest.raises(DataError, match=r"data.tokenizer is gpt2, but .* was prepared with char"):
+    with pytest.raises(DataError, match=r'is gpt2, but .* was prepared with char; set data.tokenizer = "char"'):
         check_source(DataConfig(dir=str(out), tokenizer="gpt2"), ModelConfig(block_size=64))
 
 
