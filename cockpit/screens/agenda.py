@@ -17,6 +17,7 @@ from cockpit.screens.modal import hints
 from cockpit.state import RunState
 from cockpit.widgets import ink
 from cockpit.widgets.keyform import foretold
+from cockpit.widgets.lineinput import LineInput
 from cockpit.widgets.rows import Piece
 from gpt.commands import At, SetConfig
 from gpt.config import Profile, replace
@@ -42,7 +43,7 @@ class AgendaScreen(ForetellingBox[None]):
         self._cockpit = app
 
     def body(self) -> Iterable[Widget]:
-        yield Input(id="order", compact=True, placeholder=EXAMPLES[0])
+        yield LineInput(id="order", compact=True, placeholder=EXAMPLES[0])
         yield self.told
 
     def on_input_submitted(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.widget import Widget
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from cockpit.effects import forecast
 from cockpit.orders import step_of
@@ -20,6 +20,7 @@ from cockpit.screens.reload import show
 from cockpit.state import RunState
 from cockpit.widgets import ink
 from cockpit.widgets.keyform import foretold
+from cockpit.widgets.lineinput import LineInput
 from cockpit.widgets.rows import Piece
 from cockpit.widgets.schedule import schedule_rows
 from cockpit.writeback import Draft
@@ -116,7 +117,7 @@ class ApplyScreen(ForetellingBox[Command]):
                 (show(new), ink.BRIGHT),
             ))  # fmt: skip
         yield Static(text(("from which step on?  empty: now; or 5000, 5k, +200", ink.DIM)), classes="heading")
-        yield Input(id="steps", compact=True, placeholder="now")
+        yield LineInput(id="steps", compact=True, placeholder="now")
         yield self.told
 
     def on_input_submitted(self) -> None:

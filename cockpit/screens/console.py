@@ -17,6 +17,7 @@ from cockpit.screens.view import View
 from cockpit.state import RunState
 from cockpit.widgets import ink
 from cockpit.widgets.answers import Answers
+from cockpit.widgets.lineinput import LineInput
 from gpt.commands import Sample
 from gpt.config import Profile
 from gpt.strict import find_mistake
@@ -110,7 +111,7 @@ class ConsoleView(View[None]):
     def _entry(self, field: Field) -> Iterable[Widget]:
         yield Static(text((f" {field.label} ", ink.DIM)), classes="label")
         value = self._memory.values.get(field.key, _typed(self._profile[field.key]))
-        entry = Input(
+        entry = LineInput(
             value, id=f"field-{field.key}", placeholder=OPEN.get(field.key, ""),
             compact=True, select_on_focus=True,
         )  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from textual.widget import Widget
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from cockpit import forking
 from cockpit.forking import Fork
@@ -15,6 +15,7 @@ from cockpit.runs import Run
 from cockpit.saves import Save
 from cockpit.screens.modal import LineBox, hints, text
 from cockpit.widgets import ink
+from cockpit.widgets.lineinput import LineInput
 from cockpit.widgets.rows import Piece
 from gpt.errors import RunError, UserError
 
@@ -51,7 +52,7 @@ class ForkScreen(LineBox[str]):
     def body(self) -> Iterable[Widget]:
         for line in self._settings:
             yield Static(text(*line))
-        yield Input(placeholder="a name for it, or nothing: one is made up", id="name", compact=True)
+        yield LineInput(placeholder="a name for it, or nothing: one is made up", id="name", compact=True)
         yield self._complaint
 
     def on_mount(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from textual.binding import Binding
 from textual.widget import Widget
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from cockpit.actions import ACTIONS, BY_ID, Action, bindings
 from cockpit.link.replay import Moment, ReplayLink
@@ -19,6 +19,7 @@ from cockpit.state import RunState
 from cockpit.visit import ENDED, visit
 from cockpit.widgets import ink
 from cockpit.widgets.keybar import KeyBar
+from cockpit.widgets.lineinput import LineInput
 from cockpit.widgets.scrubber import ReplayKeys, Scrubber
 from gpt.config import flatten
 
@@ -189,7 +190,7 @@ class StepScreen(LineBox[int]):
         self._step = step
 
     def body(self) -> Iterable[Widget]:
-        yield Input(str(self._step), id="step", restrict="[0-9]{0,12}", compact=True, select_on_focus=True)
+        yield LineInput(str(self._step), id="step", restrict="[0-9]{0,12}", compact=True, select_on_focus=True)
         yield Static(text(("where it was taken for the last time, if a run went back", ink.DIM)))
 
     def on_input_submitted(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from textual.widget import Widget
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from cockpit import format as fmt
 from cockpit import profile as profiles
@@ -21,6 +21,7 @@ from cockpit.sanitize import clean_line
 from cockpit.screens.modal import Box, LineBox, hints, text
 from cockpit.screens.reload import show
 from cockpit.widgets import ink
+from cockpit.widgets.lineinput import LineInput
 from cockpit.widgets.rows import Piece, fit
 from cockpit.widgets.runtable import size_text
 from gpt.config import flatten
@@ -124,7 +125,7 @@ class DeleteScreen(LineBox[bool]):
             (f"{size_text(total)} with all checkpoints and logs; nothing brings them back.\n", ink.WARNING),
             ("Type y, or the run's name:" if len(self._glances) == 1 else "Type y:", ink.TEXT),
         ), classes="heading")  # fmt: skip
-        yield Input(id="agree", compact=True)
+        yield LineInput(id="agree", compact=True)
         yield self._wrong
 
     def on_input_submitted(self) -> None:

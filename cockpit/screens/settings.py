@@ -18,6 +18,7 @@ from cockpit.screens.reload import show
 from cockpit.screens.view import View
 from cockpit.state import RunState
 from cockpit.widgets.keyform import KeyDetail, KeyList, Sheet
+from cockpit.widgets.lineinput import LineInput
 from gpt.config import Profile, as_toml, replace
 from gpt.errors import ProfileError
 from gpt.keys import Key
@@ -67,8 +68,8 @@ class SettingsScreen(View[None]):
         self._leaves = False
         self._layout_now: tuple[Any, ...] = ()
         self.list, self.detail = KeyList(), KeyDetail()
-        self._filter = Input(id="filter", compact=True, placeholder="part of a key, or of what is said of it")
-        self._value = Input(id="value", compact=True)
+        self._filter = LineInput(id="filter", compact=True, placeholder="part of a key, or of what is said of it")
+        self._value = LineInput(id="value", compact=True)
         for line in (self._filter, self._value):
             line.cursor_blink = False
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from textual.widget import Widget
-from textual.widgets import Input
 
 from cockpit import format as fmt
 from cockpit.screens.foretelling import ForetellingBox
 from cockpit.screens.modal import hints
 from cockpit.state import RunState
 from cockpit.widgets import ink
+from cockpit.widgets.lineinput import LineInput
 from cockpit.widgets.rows import Piece
 from gpt.commands import Command, Cooldown, Extend
 from gpt.config import Profile, replace
@@ -66,7 +66,9 @@ class SteerScreen(ForetellingBox[Command]):
         raise NotImplementedError
 
     def body(self) -> Iterable[Widget]:
-        yield Input(str(self._first), id="steps", restrict=f"[0-9]{{0,{_LONGEST}}}", compact=True, select_on_focus=True)
+        yield LineInput(
+            str(self._first), id="steps", restrict=f"[0-9]{{0,{_LONGEST}}}", compact=True, select_on_focus=True
+        )
         yield self.told
 
     def foretell(self, typed: str, state: RunState) -> list[Piece]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.widget import Widget
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from cockpit import remedy
 from cockpit.actions import BY_ID, Action
@@ -19,6 +19,7 @@ from cockpit.screens.fork import ForkScreen, fork_from
 from cockpit.screens.modal import Box, LineBox, hints, text
 from cockpit.screens.view import View
 from cockpit.widgets import ink
+from cockpit.widgets.lineinput import LineInput
 from cockpit.widgets.rows import Piece
 from gpt.commands import SetConfig
 from gpt.config import as_toml, replace
@@ -200,7 +201,7 @@ class SilenceScreen(LineBox[str]):
 
     def body(self) -> Iterable[Widget]:
         yield Static(text(("Why does it not apply here? The reason is kept with it.", ink.TEXT)))
-        yield Input(id="reason", compact=True, placeholder="shrunk for a test")
+        yield LineInput(id="reason", compact=True, placeholder="shrunk for a test")
         yield self._said
 
     def on_mount(self) -> None:

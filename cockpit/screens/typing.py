@@ -8,6 +8,7 @@ from textual import events
 from textual.widgets import Input
 
 from cockpit.screens.view import View
+from cockpit.widgets.lineinput import LineInput
 
 Result = TypeVar("Result")
 
@@ -32,7 +33,7 @@ class TypingView(View[Result]):
 
     def make_field(self, hint: str) -> Input:
         """The field, hidden until it is wanted."""
-        self.field = Input(placeholder=hint, compact=True, select_on_focus=False)
+        self.field = LineInput(placeholder=hint, compact=True, select_on_focus=False)
         self.field.cursor_blink = False
         self.field.display = False
         return self.field
