@@ -131,3 +131,12 @@ def test_wall_time_adds_up_sittings_and_leaves_out_the_nights_between_them() -> 
     meters = reduce_all(RunState(), [*first, *second]).meters
     assert np.allclose(meters.seconds.y, np.arange(1, 21))
     assert meters.tokens.y.tolist() == [4096.0 * step for step in range(1, 21)]
+
+
+async def test_a_past_that_comes_as_a_whole_brings_the_settings_that_its_newest_sitting_has_changed() -> None:
+    changed = ev.ConfigChanged(key="optim.learning_rate", old="1e-3", new="5e-4", step=3)
+    whole = reduce_all(RunState(), story())
+    app = still_app(FakeLink([Past(state=whole, changed=(changed,))]))  # type: ignore[list-item]
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        assert app.settings["optim.learning_rate"] == 5e-4 and app.state.step == 900
