@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -48,7 +49,7 @@ def replay(name: str, runs_dir: Path, *, speed: float, at_end: bool) -> int:
     run = Run.open(runs_dir, name)
     if not 1 <= speed <= 1000:
         raise RunError(f"--speed takes 1 to 1000 times as fast; got {speed:g}")
-    need_terminal()
+    need_terminal(f"{shlex.join(['gpt-cockpit', 'report', run.name, *run.where()])} writes what there is to see")
     from cockpit.app import CockpitApp
     from cockpit.link.replay import ReplayLink
     from cockpit.screens.replay import ReplayScreen

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cockpit import listing, naming, runlock
+from cockpit import listing, naming, runlock, watching
 from cockpit.runs import Run, latest, list_runs
 from gpt import events as ev
 from gpt.errors import RunError
@@ -252,6 +252,15 @@ def test_a_resumed_run_keeps_its_speed_until_it_has_made_a_step(tmp_path: Path) 
     run.events_path.write_bytes(b"".join(map(ev.encode, [step, ev.Resumed(step=1, exact=True)])))
     told = listing.summarize(run)
     assert (told["ms_per_iter"], told["tokens_per_s"], told["mfu"]) == (10.0, 1e4, 0.1)
+
+
+def test_a_replay_without_a_terminal_names_what_shows_the_run_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = create(tmp_path)
+    monkeypatch.setattr(watching, "is_interactive", lambda: False)
+    with pytest.raises(RunError, match=f"no terminal to draw on; gpt-cockpit report {run.name}"):
+        watching.replay(run.name, run.path.parent, speed=1, at_end=False)
 
 
 def test_the_list_of_runs_says_the_worst_that_the_doctor_found(tmp_path: Path) -> None:
