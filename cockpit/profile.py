@@ -174,7 +174,9 @@ def _read(path: Path, heir: Source | None = None) -> Source:
             raw = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ProfileError(f"{by}{label}: cannot be read: {reason}") from None
+        same = [file for folder in _folders() for file in _profiles_in(folder) if heir and file.stem == path.stem]
+        advice = f"; did you mean {short(same[0])}?" if same else ""
+        raise ProfileError(f"{by}{label}: cannot be read: {reason}{advice}") from None
     if len(raw) > MAX_BYTES:
         raise ProfileError(f"{by}{label}: longer than {MAX_BYTES:,} bytes; that is no profile")
     try:

@@ -129,6 +129,10 @@ def test_what_is_no_profile_is_refused_in_one_line(text: str, start: str) -> Non
     assert refusal(text).startswith(start)
 
 
+def test_a_bare_name_to_extend_is_told_the_file_of_that_name() -> None:
+    assert refusal('extends = "shakespeare_char"').endswith("profiles/shakespeare_char.toml?")
+
+
 def test_a_file_that_is_not_utf_8_is_refused() -> None:
     Path("demo.toml").write_bytes(b"# caf\xe9\n")
     with pytest.raises(ProfileError, match="not UTF-8"):
