@@ -44,7 +44,7 @@ class Exported:
     def as_text(self) -> str:
         """A line on what was written, and one for each note."""
         what = (
-            f"step {self.step:,} of {self.source}" if self.step is not None else f"{self.rows:,} steps of {self.source}"
+            f"step {self.step:,} of {self.source}" if self.step is not None else f"{self.rows:,} rows of {self.source}"
         )
         return "\n".join(
             [f"{shown(what)} → {shown(self.out)} ({self.to})", *(f"  {shown(note)}" for note in self.notes)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -39,11 +39,7 @@ def prepare_folder(
     share = _share(job.val)
     if job.shard_tokens < 1024 or (job.tokens is not None and job.tokens < 1):
         raise DataError("a shard needs at least 1,024 tokens, and --tokens at least one; give larger numbers")
-    try:
-        job.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{job.out}: cannot be made ({error.strerror}); choose another --out") from None
-    with _alone(job.out):
+    with _folder(job.out), _alone(job.out):
         old = read_state(job.out)
         source = open_source(job.sources, job.out / ".downloads")
         finished = read_dataset_file(job.out)
@@ -112,6 +108,23 @@ def _cores() -> int:
 
 
 @contextmanager
+def _folder(folder: Path) -> Iterator[None]:
+    """Makes the folder, and takes it away again where that was refused for which it was made."""
+    is_new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from None
+    try:
+        yield
+    except DataError:
+        if is_new:
+            with suppress(OSError):  # something is in it, to go on from
+                folder.rmdir()
+        raise
+
+
+@contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keeps a second process out of the folder; the lock goes with the process."""
     with (folder / _LOCK_FILE).open("wb") as file:
@@ -121,5 +134,7 @@ def _alone(folder: Path) -> Iterator[None]:
             raise DataError(
                 f"{folder} is being prepared by another process; wait for it, or choose another --out"
             ) from None
-        yield
-        (folder / _LOCK_FILE).unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            (folder / _LOCK_FILE).unlink(missing_ok=True)

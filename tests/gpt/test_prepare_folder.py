@@ -334,6 +334,16 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, prepared: Callable[..
         assert "\n" not in str(caught.value)
 
 
+def test_what_is_refused_leaves_no_folder_behind_and_none_that_was_there_is_taken(
+    tmp_path: Path, prepared: Callable[..., Path]
+) -> None:
+    (tmp_path / "there").mkdir()
+    for name in ("new", "there"):
+        with pytest.raises(DataError):
+            prepared(tmp_path / "missing.txt", name=name)
+    assert not (tmp_path / "new").exists() and not [*(tmp_path / "there").iterdir()]
+
+
 def test_a_parquet_file_without_texts_says_what_it_has(tmp_path: Path, prepared: Callable[..., Path]) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table({"content": ["x"]}), tmp_path / "c.parquet")
