@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from textual.events import Paste
 from textual.pilot import Pilot
 
 from cockpit.app import CockpitApp
 from cockpit.budget import FrameBudget
 from cockpit.saves import Save, list_saves
+from gpt import checkpoint
 from gpt import events as ev
 from gpt.commands import Command
-from gpt.config import DataConfig, Profile, SampleConfig
+from gpt.config import DataConfig, Profile, SampleConfig, replace
 
 START = 1_700_000_000.0
 
@@ -219,3 +221,12 @@ async def settled(pilot: Pilot[Any], holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < end
         await pilot.pause(0.01)
+
+
+def save(parent: Path, step: int, val_loss: float | None = None, rate: float = 1e-3) -> Path:
+    """A checkpoint without tensors, whole for all that only looks."""
+    profile = replace(demo_profile(), {"optim.learning_rate": rate, "train.max_steps": 2000})
+    evaluation = {"step": step if val_loss else None, "val_loss": val_loss, "best_val_loss": val_loss, "best_step": 0}
+    checkpoint.write(parent, step, {}, {"evaluation": evaluation, "profile": msgspec.to_builtins(profile)})
+    checkpoint.point(parent, "latest", step)
+    return parent / checkpoint.folder_name(step)

@@ -6,13 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
-from played_runs import FakeLink, demo_profile, finished_story, screen_text, still_app, story
+from played_runs import FakeLink, demo_profile, finished_story, save, screen_text, still_app, story
 from textual.pilot import Pilot
 from textual.widgets import Input
 
 from cockpit.app import CockpitApp
 from cockpit.screens.console import FIELDS, command_of
 from cockpit.screens.prompt import PromptEditor
+from gpt import checkpoint
 from gpt import commands as do
 from gpt import events as ev
 from gpt.config import flatten, replace
@@ -158,8 +159,13 @@ async def test_ctrl_b_goes_through_the_checkpoints_that_are_there(tmp_path: Path
         await pilot.press("s", "ctrl+b")
         await pilot.pause()
         assert "no checkpoint yet" in screen_text(app)
-        for name in ("step-00000200", "step-00000400", ".step-00000600.1.tmp", "latest"):
-            (tmp_path / "checkpoints" / name).mkdir(parents=True)
+        parent = tmp_path / "checkpoints"
+        save(parent, 300)
+        checkpoint.set_aside(parent, 0)  # of a way that was abandoned
+        for step in (200, 400):
+            save(parent, step)
+        for name in ("step-00000600", ".step-00000800.1.tmp"):
+            (parent / name).mkdir()
         values = []
         for _ in range(4):
             await pilot.press("ctrl+b")

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from played_runs import FakeLink, demo_profile, finished_story, shown_by, step_done, still_app, story
+from played_runs import FakeLink, demo_profile, finished_story, save, shown_by, step_done, still_app, story
 
 from cockpit import forking
 from cockpit.abandoned import POINTS, STRETCHES, thinned
@@ -22,15 +22,6 @@ from gpt import commands as do
 from gpt import events as ev
 from gpt.config import replace
 from gpt.errors import CheckpointError, RunError
-
-
-def save(parent: Path, step: int, val_loss: float | None = None, rate: float = 1e-3) -> Path:
-    """A checkpoint without tensors, whole for all that only looks."""
-    profile = replace(demo_profile(), {"optim.learning_rate": rate, "train.max_steps": 2000})
-    evaluation = {"step": step if val_loss else None, "val_loss": val_loss, "best_val_loss": val_loss, "best_step": 0}
-    checkpoint.write(parent, step, {}, {"evaluation": evaluation, "profile": msgspec.to_builtins(profile)})
-    checkpoint.point(parent, "latest", step)
-    return parent / checkpoint.folder_name(step)
 
 
 @pytest.fixture

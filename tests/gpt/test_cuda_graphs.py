@@ -21,6 +21,8 @@ from gpt.snapshot import build
 
 Tiny = Callable[..., Profile]
 
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # where torch imports its own parts
+
 
 class Recording(nn.Module):
     """Computes what the model does, into the same memory at every call."""
