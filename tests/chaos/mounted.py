@@ -82,10 +82,11 @@ def trained(folder: Path, run: Run, meanwhile: Callable[[Run], None] | None = No
     return ended.returncode, ended.stderr
 
 
-def wait_for(run: Run, kind: type) -> None:
-    """Waits until the run's log holds an event of the kind."""
+def wait_for(run: Run, kind: type, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Waits until the run's log holds an event of the kind; does something between two looks."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until and not any(isinstance(event, kind) for event in run.read_events()):
+        meanwhile()
         time.sleep(0.005)
 
 

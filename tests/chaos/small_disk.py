@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from cockpit.runs import Run
@@ -14,6 +15,8 @@ from tests.chaos.gate import Effort, Outcome, gate
 from tests.chaos.mounted import outcome_inside, trained, wait_for, wrong_after
 
 MEGABYTES = 20
+LEFT_BYTES = 256 * 1024
+"""So that the log still has a little."""
 
 
 @gate("3c", "a real tmpfs of 20 MB that is full for a while", unit="runs", weight=8)
@@ -40,17 +43,17 @@ def _inside() -> int:
 
 
 def _fill_and_clear(disk: Path, run: Run) -> None:
-    """Leaves no room after the first checkpoint, and makes some once a save has failed."""
+    """Leaves no room after the first checkpoint, nor what old ones leave, and makes some once a save has failed."""
     ballast = disk / "ballast"
     wait_for(run, CheckpointSaved)
     with ballast.open("wb", buffering=0) as file:
-        try:
-            while file.write(bytes(4096)):
-                pass
-        except OSError:
-            pass
-    os.truncate(ballast, ballast.stat().st_size - 256 * 1024)  # the log still has a little
-    wait_for(run, CheckpointFailed)
+
+        def fill() -> None:
+            with suppress(OSError):
+                while os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize > LEFT_BYTES:
+                    file.write(bytes(4096))
+
+        wait_for(run, CheckpointFailed, fill)
     ballast.unlink()
 
 
