@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from shots import SHOTS, Moment, Shot
@@ -25,7 +26,7 @@ from textual.pilot import Pilot
 
 from cockpit.app import CockpitApp
 from cockpit.budget import FrameBudget
-from cockpit.link.base import Unsteered
+from cockpit.link.base import OnThisDisk, Unsteered
 from cockpit.link.replay import ReplayLink
 from cockpit.options import ScreenOptions
 from cockpit.profile import load
@@ -42,7 +43,7 @@ SETTLE, STILL = 10.0, 0.4
 """Seconds to wait at most for what threads read, and how long the picture must stay the same."""
 
 
-class LogLink(Unsteered):
+class LogLink(Unsteered, OnThisDisk):
     """A link that delivers a list of events at once, and nothing that is sent to it.
 
     Args:
@@ -167,7 +168,7 @@ async def picture(shot: Shot, events: list[ev.Event], run: Run, size: tuple[int,
         return slim(app.export_screenshot(title=f"gpt-cockpit · {size[0]}×{size[1]}"))
 
 
-async def settled(app: CockpitApp, pilot: Pilot[object]) -> None:
+async def settled(app: CockpitApp, pilot: Pilot[Any]) -> None:
     """Waits until what is read by threads is on the screen."""
     loop = asyncio.get_running_loop()
     end, seen, since = loop.time() + SETTLE, "", 0.0

@@ -32,7 +32,7 @@ class RunsSummary(RowsWidget):
         """Says what the table shows."""
         glances = list(glances)
         live, size = sum(glance.live for glance in glances), sum(glance.size for glance in glances)
-        self._pieces = [(f"   {len(glances):,}", ink.BRIGHT), (" runs", ink.DIM)]
+        self._pieces = [(f"   {len(glances):,}", ink.BRIGHT), (f" run{'s' * (len(glances) != 1)}", ink.DIM)]
         self._pieces += [(f"   {live:,}", ink.GOOD), (" live", ink.DIM)] if live else []
         self._pieces += [(f"   {size_text(size)}", ink.TEXT), (" on disk", ink.DIM)]
         if table.words:

@@ -52,7 +52,7 @@ def test_the_runs_screen_marks_opens_compares_and_deletes(start: Start, desk: Pa
     cockpit.wait_for("Delete first?")
     cockpit.press("y\r")
     cockpit.wait_until(lambda: not (desk / "runs" / "first").exists(), "first is deleted")
-    cockpit.wait_for("1 runs", "deleted first", "with “first”")
+    cockpit.wait_for("1 run ", "deleted first", "with “first”")
     cockpit.press("\x1b")
     cockpit.wait_for("with “first”", gone=True)
     cockpit.press("q")
