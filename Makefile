@@ -20,10 +20,11 @@ demo: .venv/.installed
 	@if [ -t 0 ] && [ -t 1 ]; then exec $(BIN)/gpt-cockpit profiles/demo.toml; \
 	else exec $(BIN)/gpt-cockpit profiles/demo.toml --headless; fi
 
-# Two workers with one thread each: small models gain little from more, and threads of two processes on the same cores
-# wait for each other. `make test PYTEST=...` passes options on.
+# Three workers with one thread each, for two cores: those that try the program in a terminal mostly wait for it. More
+# threads gain little for small models, and those of two processes on the same cores wait for each other. `make test
+# PYTEST=...` passes options on.
 test: .venv/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 $(PYTEST)
 
 # Each way to lose a terminal, an SSH line or a screen, in each phase of a run; `make test` tries a selection.
 outlive: .venv/.installed-dev
