@@ -22,8 +22,8 @@ def live(state: RunState) -> bool:
 
 
 def paused(state: RunState) -> bool:
-    """While training stands still."""
-    return state.state == "paused"
+    """While training stands still, whatever is done beside it: a key pressed then must not mean something else."""
+    return state.stands_still
 
 
 REBOUND: dict[str, tuple[str, ...]] = {}

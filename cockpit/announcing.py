@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from cockpit import format as fmt
+from cockpit.reducer import pilot_text, spike_text
 from cockpit.rollbook import restart_text
-from cockpit.state import Past, pilot_text, spike_text
+from cockpit.state import Past
 from cockpit.stretch import Stretch
 from gpt import events as ev
 

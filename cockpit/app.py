@@ -28,12 +28,13 @@ from cockpit.options import USUAL, ScreenOptions
 from cockpit.pilotage import from_toml
 from cockpit.readying import Readying
 from cockpit.recall import Recall
+from cockpit.reducer import pilot_text, reduce
 from cockpit.screens.main import MainScreen
 from cockpit.screens.modal import Box
 from cockpit.screens.palette import open_palette
 from cockpit.screens.quit import CHOICES, QuitChoice, QuitScreen
 from cockpit.screens.view import View
-from cockpit.state import Past, RunState, pilot_text, reduce
+from cockpit.state import Past, RunState
 from cockpit.stretch import Stretch
 from cockpit.visit import ENDED, Sight, leave, leave_all
 from cockpit.widgets.filters import Ascii, Plain, draws_unicode
@@ -225,6 +226,9 @@ class CockpitApp(App[QuitChoice]):
             if self.is_reading:
                 self.budget.hurry()  # a log that is being read: what it costs is not the screen's
             self._stirred |= not isinstance(event, TICKING)
+        if self._main.header.standing != self.link.standing:  # of which no event need tell
+            self._main.header.standing = self.link.standing
+            self._dirty, self._numbers_drawn = True, float("-inf")
         now = time.monotonic()
         if self._message_until is not None and now >= self._message_until:
             self._message_until = None
@@ -251,7 +255,6 @@ class CockpitApp(App[QuitChoice]):
         if numbers:
             self._numbers_drawn, self._stirred = now, False
         self._dirty = not numbers
-        self._main.header.standing = self.link.standing
         return self._main.show(self.state, numbers=numbers)
 
     def _show_in_view(self, view: View[Any], now: float, *, force: bool) -> bool:
@@ -322,9 +325,9 @@ class CockpitApp(App[QuitChoice]):
     # What a pilot does
 
     def send(self, command: Command) -> None:
-        """Hands a command to the run; with --readonly, says that it does not."""
+        """Hands a command to the run; where it only watches, says that it does not."""
         if self.options.readonly:
-            self.say("nothing is sent: --readonly only watches; start without it to steer", "warning")
+            self.say("nothing is sent: this screen only watches (--readonly or --watch)", "warning")
         elif not self.link.has_controls:
             self.say(f"nothing is sent: {self._who_steers()}", "warning")
         else:
@@ -342,7 +345,7 @@ class CockpitApp(App[QuitChoice]):
         if self._main.takes(name):
             pass
         elif self.options.readonly and action.is_steering:
-            self.say(f"{action.label} is refused: --readonly only watches; start without it to steer", "warning")
+            self.say(f"{action.label} is refused: this screen only watches (--readonly or --watch)", "warning")
         elif action.is_steering and self.link.alive and not self.link.has_controls:
             self.say(f"{action.label_for(self.state)} is refused: {self._who_steers()}", "warning")
         elif self.may(action):
@@ -442,7 +445,7 @@ class CockpitApp(App[QuitChoice]):
             return
         if choice != "detach":
             self.send(Stop(save=choice == "stop"))
-        elif self.state.state == "paused" and not self.options.readonly and self.link.has_controls:
+        elif self.state.stands_still and not self.options.readonly and self.link.has_controls:
             self.send(Continue())  # without a screen nobody could
         self.exit(choice)
 

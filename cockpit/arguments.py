@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -28,5 +28,9 @@ Data = Annotated[
 ]
 ForkSource = Annotated[
     str | None, Parameter(help="Go on from another run's checkpoint, RUN[@STEP], in a new run; --run names it.")
+]
+Theme = Annotated[
+    Literal["dark", "light", "ansi", "colorblind"] | None,
+    Parameter(help="Colours: dark, light, ansi (the terminal's own) or colorblind."),
 ]
 AsJson = Annotated[bool, Parameter(help="As JSON, for scripts.")]

@@ -1,7 +1,8 @@
 """`gpt-cockpit bench`: how fast a profile's real step is here, alone, against a plain loop, and behind the screen.
 
 Every measurement is a process of its own, and those that are compared take turns, so that a machine that drifts drifts
-for both.
+for both: on a CPU several times a second, both being there at once; elsewhere one after the other, for they might not
+fit into the device's memory together.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from cockpit import format as fmt
 from cockpit.profile import Loaded
 from cockpit.sanitize import clean_line
 from cockpit.trial import LONG_LOG_STEPS, MeasurementError, failure, measure_screen
+from gpt import turns
 from gpt.config import Profile
 from gpt.data import check_source
 from gpt.errors import RunError
+from gpt.runtime import is_on_cpu
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PLAIN_LOOP = _ROOT / "tests" / "bench" / "plain_loop.py"
@@ -86,12 +89,13 @@ def bench(loaded: Loaded, plan: Plan) -> dict[str, Any]:
         options = [str(path), "--steps", str(plan.steps), "--warmup", str(plan.warmup)]
         ours, plain = [], []
         with _Progress() as progress:
+            commands = [["-m", "gpt.bench", *options], *([[str(_PLAIN_LOOP), *options]] if plan.baseline else [])]
+            measure = _measure_in_turns if plan.baseline and is_on_cpu(profile.train.device) else _measure
             for number in range(1, plan.repeats + 1):
-                progress.say(f"step: measurement {number} of {plan.repeats}")
-                ours.append(_measure(["-m", "gpt.bench", *options]))
-                if plan.baseline:
-                    progress.say(f"plain loop: measurement {number} of {plan.repeats}")
-                    plain.append(_measure([str(_PLAIN_LOOP), *options]))
+                progress.say(f"step{' and plain loop' * plan.baseline}: measurement {number} of {plan.repeats}")
+                results = measure(*commands)
+                ours.append(results[0])
+                plain += results[1:]
             result = combine(ours)
             if plan.baseline:
                 result |= compare(ours, plain)
@@ -195,16 +199,65 @@ def fit(line: str) -> str:
     return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"
 
 
-def _measure(arguments: list[str]) -> dict[str, Any]:
-    """The JSON object that a measurement prints on its last line. Raises RunError and MeasurementError."""
-    command = [sys.executable, "-P", *arguments]
-    done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL, env=_environment())
-    if done.returncode:
-        error = failure(done.returncode, done.stderr)
-        if isinstance(error, MeasurementError):
-            sys.stderr.write(done.stderr.decode(errors="replace"))
-        raise error
-    return json.loads(done.stdout.strip().rpartition(b"\n")[2])
+def _measure(*commands: list[str]) -> list[dict[str, Any]]:
+    """The JSON object that each measurement prints on its last line, one after the other.
+
+    Raises RunError and MeasurementError.
+    """
+    return [_Measurement(command).result() for command in commands]
+
+
+def _measure_in_turns(*commands: list[str]) -> list[dict[str, Any]]:
+    """The same of two that run at once and hand the machine to each other (gpt.turns)."""
+    both, begun = turns.sides(), []
+    try:
+        try:
+            for command, (take, give) in zip(commands, both, strict=True):
+                begun.append(_Measurement([*command, "--take", str(take), "--give", str(give)], take, give))
+        finally:
+            for pipe in (*both[0], *both[1]):
+                os.close(pipe)
+        return [measurement.result() for measurement in begun]
+    finally:
+        for measurement in begun:
+            measurement.end()
+
+
+class _Measurement:
+    """A process that measures.
+
+    Args:
+        pipes: file descriptors that it gets from us.
+    """
+
+    def __init__(self, command: list[str], *pipes: int) -> None:
+        # Files: of two that wait for each other, neither may wait for us to read what it says.
+        self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115  # gone with this
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", *command], stdin=subprocess.DEVNULL, stdout=self._out, stderr=self._err,
+            env=_environment(), pass_fds=pipes,
+        )  # fmt: skip
+
+    def result(self) -> dict[str, Any]:
+        """What it says in the end. Raises as `_measure` does."""
+        try:
+            code = self._process.wait()
+        finally:
+            self.end()
+        for file in (self._out, self._err):
+            file.seek(0)
+        if code:
+            complaint = self._err.read()
+            error = failure(code, complaint)
+            if isinstance(error, MeasurementError):
+                sys.stderr.write(complaint.decode(errors="replace"))
+            raise error
+        return json.loads(self._out.read().strip().rpartition(b"\n")[2])
+
+    def end(self) -> None:
+        """Ends it where it has not ended by itself."""
+        self._process.kill()
+        self._process.wait()
 
 
 def _environment() -> dict[str, str]:

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
 from cockpit import __version__, commands_data, commands_eval, commands_sample, commands_steer
-from cockpit.arguments import AsJson, Data, ForkSource, NewRunName, Overrides, ProfileName, RunName, RunsDir
+from cockpit.arguments import AsJson, Data, ForkSource, NewRunName, Overrides, ProfileName, RunName, RunsDir, Theme
 from cockpit.commands_attach import attach, link
 from cockpit.commands_compare import compare
 from cockpit.commands_doctor import doctor
@@ -25,12 +25,16 @@ from cockpit.commands_export import export
 from cockpit.commands_plan import plan
 from cockpit.commands_report import report
 from cockpit.commands_serve import serve
+from cockpit.helptext import Hanging
 from cockpit.options import ScreenOptions
 from cockpit.quantity import duration
 from cockpit.sanitize import clean_line
 from cockpit.signals import AtOnce
 from gpt.errors import UserError
 from gpt.ranks import launched_rank, launched_ranks
+
+if TYPE_CHECKING:
+    from cockpit.profile import Others
 
 app = App(
     name="gpt-cockpit",
@@ -43,7 +47,7 @@ app = App(
     "       gpt-cockpit attach [RUN|user@host:RUN] [--watch]\n"
     "       gpt-cockpit wait|stop|pause|continue RUN\n"
     "       gpt-cockpit send RUN COMMAND [KEY=VALUE …]\n"
-    "       gpt-cockpit replay RUN [--speed N] [--end]\n"
+    "       gpt-cockpit replay RUN [--speed N] [--end] [--theme NAME]\n"
     "       gpt-cockpit keys\n"
     "       gpt-cockpit reset\n"
     "       gpt-cockpit bench PROFILE [--baseline] [--screen] [--json]\n"
@@ -62,7 +66,7 @@ app = App(
     "       gpt-cockpit data tokenizer SOURCE... --vocab-size N --out FILE.tiktoken\n",
     version=__version__,
     help_flags=["--help", "-h"],
-    help_formatter="plain",
+    help_formatter=Hanging(),
     result_action="return_value",
     exit_on_error=False,
     print_error=False,
@@ -116,10 +120,7 @@ def train(
     max_time: Annotated[
         str | None, Parameter(help="Save and end with exit code 75 after so long: 3h30m, 90m, 1d12h.")
     ] = None,
-    theme: Annotated[
-        Literal["dark", "light", "ansi", "colorblind"] | None,
-        Parameter(help="Colours: dark, light, ansi (the terminal's own) or colorblind."),
-    ] = None,
+    theme: Theme = None,
     readonly: Annotated[bool, Parameter(help="Only watch: every key that would change the run is refused.")] = False,
     thin: Annotated[bool, Parameter(help="Send the terminal less: for a slow or dear line.")] = False,
 ) -> int:
@@ -140,7 +141,7 @@ def train(
     deadline = None if max_time is None else time.monotonic() + duration(max_time, "--max-time")
     if nproc is None and (detach or (is_interactive() and not headless)):
         front.split(needs_terminal=not detach)
-    loaded = profiles.load(profiles.find(profile), overrides)
+    loaded = profiles.load(profiles.find(profile, lambda: _others(runs_dir)), overrides)
     if data:
         from cockpit.preparation import other_data
 
@@ -217,12 +218,13 @@ def replay(
     *,
     speed: Annotated[float, Parameter(help="How many times as fast as it was, 1 to 1000.", show_default=True)] = 10,
     end: Annotated[bool, Parameter(help="Begin at the end: all of it in view, and followed if it goes on.")] = False,
+    theme: Theme = None,
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """Plays a run again from its log."""
     from cockpit import watching
 
-    return watching.replay(run, runs_dir, speed=speed, at_end=end)
+    return watching.replay(run, runs_dir, speed=speed, at_end=end, options=ScreenOptions(theme=theme))
 
 
 @app.command(name="import")
@@ -307,6 +309,16 @@ def _spelled_out(arguments: Sequence[str]) -> list[str]:
         if word == "--resume=auto" or (word == "--resume" and words[at + 1 : at + 2] == ["auto"]):
             words[at : at + 1 + (word == "--resume")] = ["--resume-auto"]
     return words
+
+
+def _others(runs_dir: Path) -> Others:
+    """What the first word may stand for, where it is no profile."""
+    from cockpit.profile import Others
+    from cockpit.runs import list_runs
+
+    typed = {run.name: f"gpt-cockpit replay {clean_line(run.name)}" for run in list_runs(runs_dir)}
+    typed |= {name: f"gpt-cockpit {name}" for name in app if not name.startswith("-") and app[name].show}
+    return Others("command", typed, "gpt-cockpit --help lists the commands")
 
 
 def _overview() -> str:

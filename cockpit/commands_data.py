@@ -12,13 +12,14 @@ from cyclopts import App, Parameter
 from cockpit import commands_inspect
 from cockpit import format as fmt
 from cockpit.arguments import AsJson
+from cockpit.helptext import Hanging
 from cockpit.quantity import count
 from cockpit.sanitize import clean_line
 
 if TYPE_CHECKING:
     from gpt.dataset_file import DatasetFile
 
-app = App(name="data", help="Prepares text for training, and lists data sets known by name.", help_formatter="plain")
+app = App(name="data", help="Prepares text for training, and lists data sets known by name.", help_formatter=Hanging())
 commands_inspect.register(app)
 
 _SMALL_VALIDATION = 4096

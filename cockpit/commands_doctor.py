@@ -13,9 +13,8 @@ from cyclopts import Parameter
 from cockpit.arguments import AsJson, Overrides, RunsDir
 from cockpit.naming import check_name
 from cockpit.runs import DEFAULT_RUNS_DIR, Run, list_runs
-from cockpit.sanitize import clean, shown
+from cockpit.sanitize import clean, clean_line, shown
 from gpt.errors import ProfileError, RunError
-from gpt.strict import nearest
 
 if TYPE_CHECKING:
     from cockpit.doctor.evidence import Evidence
@@ -48,7 +47,18 @@ def doctor(
     width = get_terminal_size().columns if sys.stdout.isatty() else report.WIDTH
     silenced = evidence.profile.doctor.silence if evidence.profile else ()
     sys.stdout.write(f"{report.as_text(found, subject, silenced, width)}\n")
+    if unseen := _unseen(evidence):
+        sys.stdout.write(f"Its data was not looked at: {clean_line(unseen)}\n")
     return 0
+
+
+def _unseen(evidence: Evidence) -> str | None:
+    """Why nothing was said of the data of a run that is not begun yet; None where it was looked at."""
+    from cockpit.doctor import dataset
+
+    if evidence.data is not None or evidence.began or evidence.profile is None:
+        return None
+    return dataset.unseen(evidence.profile)
 
 
 def _evidence(
@@ -75,15 +85,15 @@ def _evidence(
         from cockpit.doctor import gathering
 
         return gathering.of_run(run), f"run {run.name}"
-    try:
-        path = profiles.find(source)
-    except ProfileError as error:
-        near = nearest(source, [run.name for run in list_runs(runs_dir)])
-        raise ProfileError(f"{error}" + (f"; or the run {near}?" if near else "")) from None
+    path = profiles.find(source, lambda: profiles.Others("run", _typed(runs_dir), "gpt-cockpit runs lists the runs"))
     loaded = profiles.load(path, overrides)
     from cockpit.doctor import gathering
 
     return gathering.of_profile(loaded, runs_dir), f"profile {loaded.profile.name}"
+
+
+def _typed(runs_dir: Path) -> dict[str, str]:
+    return {run.name: f"the run {shown(run.name)}" for run in list_runs(runs_dir)}
 
 
 def _run(source: str, runs_dir: Path) -> Run | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from cockpit import format as fmt
 from cockpit.arguments import AsJson, RunsDir
 from cockpit.commands_sample import Best, DeviceName, DtypeName, Step
 from cockpit.locate import Place, locate
+from cockpit.progress import Progress
 from cockpit.runs import DEFAULT_RUNS_DIR
 from cockpit.sanitize import clean, clean_line, shown
 from gpt.errors import DataError
@@ -105,9 +107,24 @@ def _score(
     for place in places:
         loaded = sources.load(place.path, name=place.name, state=place.state, device=device, dtype=dtype)
         found = found or corpus(loaded)
-        with _Progress(place.name) as progress:
-            scores.append(score(loaded, found, progress))
+        with _progress(place.name) as tell:
+            scores.append(score(loaded, found, tell))
     return scores
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[float], None]]:
+    """Inside the block, tells how much of a model's measuring is done, where that takes long."""
+    progress = Progress()
+
+    def tell(share: float) -> None:
+        if progress.is_due():
+            progress.tell(f"{clean_line(name)}: {100 * share:.0f} % measured")
+
+    try:
+        yield tell
+    finally:
+        progress.close()
 
 
 def _corpus(data: str | None, text: Sequence[str]) -> Callable[[Source], Corpus]:
@@ -125,28 +142,6 @@ def _corpus(data: str | None, text: Sequence[str]) -> Callable[[Source], Corpus]
         return corpus
 
     return own
-
-
-class _Progress:
-    """How much of a model's measuring is done, on a terminal's last line; nothing where stderr is none."""
-
-    def __init__(self, name: str) -> None:
-        self._name, self._shown = clean_line(name), ""
-
-    def __enter__(self) -> Callable[[float], None]:
-        return self._show if sys.stderr.isatty() else lambda share: None
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-
-    def _show(self, share: float) -> None:
-        text = f"{self._name}: {100 * share:.0f} %"
-        if text != self._shown:
-            self._shown = text
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
 
 
 def _with_error(value: float | None, error: float | None) -> str:

@@ -20,8 +20,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from cockpit.reducer import reduce
 from cockpit.series import Series
-from cockpit.state import Past, reduce
+from cockpit.state import Past
 from cockpit.stretch import Stretch
 from gpt import events as ev
 from gpt.events import Event

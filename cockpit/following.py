@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 from cockpit.headless import HeadlessReporter
 from cockpit.link.local import LocalLink
+from cockpit.reducer import reduce
 from cockpit.signals import Signals
-from cockpit.state import Past, RunState, reduce
+from cockpit.state import Past, RunState
 from cockpit.stretch import Stretch
 from cockpit.terminal import Outside
 from gpt.commands import Save

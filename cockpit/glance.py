@@ -14,8 +14,9 @@ from cockpit import checkup, listing
 from cockpit.checkup import Checkup
 from cockpit.listing import Summary
 from cockpit.logfile import DIAGNOSED, METERS, STEP, decode_lines, events_of, sampled_steps, tail
+from cockpit.reducer import reduce_all
 from cockpit.runs import Run, list_runs
-from cockpit.state import RunState, reduce_all
+from cockpit.state import RunState
 from gpt import events as ev
 
 TAILS = (1 << 17, 1 << 20, 1 << 23)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import IO, Any
 
 from cockpit import format as fmt
+from cockpit.pace import pace
+from cockpit.reducer import reduce
 from cockpit.runs import Run
 from cockpit.sanitize import clean, clean_line
-from cockpit.state import RunState, reduce
+from cockpit.state import RunState
 from gpt import events as ev
 from gpt.config import Profile
 from gpt.events import PHASES, Event
@@ -88,9 +92,9 @@ class HeadlessReporter:
         state = self.state
         if state.failed and state.failed.user_error and state.checkpoint is None:
             return ""  # the one line of the error says it all
-        return "\n".join(
-            ["", _ending(state), *_results(state), *_found(state), *_last_sample(state), *self._whereabouts()]
-        )
+        width = get_terminal_size().columns if self._stream.isatty() else None
+        told = [_folded(line, width) for line in (_ending(state), *_results(state), *_found(state))]
+        return "\n".join(["", *told, *_last_sample(state), *self._whereabouts()])
 
     def _is_due(self, step: int) -> bool:
         return step % self._log_interval == 0 or step in (self.state.start_step + 1, self.state.max_steps)
@@ -102,10 +106,8 @@ class HeadlessReporter:
 
     def _step_line(self, event: ev.StepDone) -> str:
         """The times are the median since the last line; a single step's would say little."""
-        ms = self.state.median_ms(self._log_interval) or event.ms
-        slower = ms / event.ms if event.ms else 1.0
-        rate, unit = fmt.count(event.tokens_per_s / slower)
-        mfu = None if event.mfu is None else event.mfu / slower
+        ms, tokens, mfu = pace(self.state, self._log_interval)
+        rate, unit = fmt.count(tokens)
         started = self.state.started
         peak = " (measured peak)" if mfu is not None and started and started.peak_source == "measured" else ""
         return "  ".join((
@@ -217,6 +219,18 @@ def _indented(text: str) -> str:
     return "\n".join(f"    {line}" for line in clean(text).rstrip().split("\n"))
 
 
+def _together(words: str) -> str:
+    """Words between which no line ends."""
+    return words.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _folded(line: str, width: int | None) -> str:
+    """A line of the report in rows of so many cells, the later ones below what its first word is about."""
+    if width is not None and len(line) > width:
+        line = fill(line, width, subsequent_indent=" " * 11, break_long_words=False, break_on_hyphens=False)
+    return line.replace("\N{NO-BREAK SPACE}", " ")
+
+
 def _ending(state: RunState) -> str:
     at = f"step {state.step:,} of {fmt.number(state.max_steps)}"
     if state.failed:
@@ -238,7 +252,7 @@ def _results(state: RunState) -> list[str]:
     lines.append(f"  tokens   {f'{count} {unit}'.strip()}{epochs}")
     if state.wall:
         shares = [(phase, state.ledger.get(phase, 0.0) / state.wall) for phase in PHASES]
-        named = "  ".join(f"{phase} {fmt.percent(share)} %" for phase, share in shares if share >= 0.001)
+        named = "  ".join(_together(f"{phase} {fmt.percent(share)} %") for phase, share in shares if share >= 0.001)
         lines.append(f"  time     {fmt.duration(state.wall)}: {named}")
     return lines
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from cockpit.sanitize import clean_line
 from gpt.coherence import tokenizer_mistake
-from gpt.dataset_file import sha256_of
+from gpt.durable import sha256_of
 from gpt.errors import DataError
 from gpt.interop.nanogpt import read_meta
 from gpt.shards import Shard, open_shard, split_shards

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from cockpit import format as fmt
+from cockpit.pace import pace
+from cockpit.reducer import reduce_all
 from cockpit.runs import Run
 from cockpit.sanitize import clean_line
-from cockpit.state import FINAL_STATES, RunState, reduce_all
+from cockpit.state import FINAL_STATES, RunState
 
 Summary = dict[str, Any]
 
@@ -36,9 +38,7 @@ def figures(run: Run, state: RunState) -> Summary:
 
 def reached(state: RunState) -> Summary:
     """How far a run has come, how well and how fast, by its log alone; the same keys wherever JSON tells of a run."""
-    ms = state.median_ms()
-    rate, mfu = state.tokens_per_s.last, state.mfu.last  # the newest steps', also where this sitting made none yet
-    slower = ms / state.ms.last if ms and state.ms.last else 1.0  # than the last step, which is one of many
+    ms, rate, mfu = pace(state)  # the newest steps', also where this sitting made none yet
     evaluation = state.evaluation
     return {
         "state": state.state,
@@ -50,8 +50,8 @@ def reached(state: RunState) -> Summary:
         "best_step": state.best_step,
         "tokens": state.tokens,
         "ms_per_iter": ms,
-        "tokens_per_s": rate / slower if rate is not None else None,
-        "mfu": mfu / slower if mfu is not None else None,
+        "tokens_per_s": rate,
+        "mfu": mfu,
         "goodput": state.goodput,
         "ledger": state.ledger,
         "wall_s": state.wall or None,

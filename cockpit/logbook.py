@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from cockpit import format as fmt
 from cockpit.logfile import METERS, STEP, blocks, decode_lines
-from cockpit.state import LogRecord, RunState, reduce
+from cockpit.reducer import reduce
+from cockpit.state import LogRecord, RunState
 from cockpit.telemetry import level_of
 from gpt import events as ev
 

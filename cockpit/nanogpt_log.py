@@ -15,8 +15,9 @@ from statistics import median
 
 import msgspec
 
+from cockpit.reducer import reduce_all
 from cockpit.sanitize import shown
-from cockpit.state import RunState, reduce_all
+from cockpit.state import RunState
 from gpt import events as ev
 from gpt.config import Profile
 from gpt.errors import DataError

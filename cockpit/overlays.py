@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from cockpit.reducer import reduce
 from cockpit.references import REFERENCES
 from cockpit.runs import Run, list_runs
 from cockpit.series import Series
-from cockpit.state import RunState, reduce
+from cockpit.state import RunState
 
 MOST_GHOSTS = 4
 """Earlier runs that are drawn at a time; more could not be told apart."""

@@ -133,7 +133,7 @@ def _side_by_side(shown: list[str], room: Region, front: str) -> dict[str, Regio
 
 
 class Placed(Layout):
-    """Puts each child where `places` has put it; one without a place of its own goes to `below`."""
+    """Puts each child where `places` has put it. Textual's own (its tooltip, what it says in a corner) get no room."""
 
     name = "placed"
 
@@ -144,5 +144,5 @@ class Placed(Layout):
         return [
             WidgetPlacement(region, NULL_OFFSET, NULL_SPACING, child)
             for child in children
-            if (region := self.places.get(child.id or "") or self.places.get("below"))
+            if (region := self.places.get(child.id or ""))
         ]

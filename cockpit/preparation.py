@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from cockpit import format as fmt
+from cockpit.progress import Progress
 from gpt.config import DataConfig
 from gpt.dataset_file import DatasetFile
 from gpt.errors import DataError
@@ -73,33 +73,27 @@ def _mark(sources: Sequence[str], tokenizer: str, val: str) -> str:
 
 
 class _Meter:
-    """Progress on standard error: one line that is drawn over on a terminal, a line every ten seconds elsewhere."""
+    """How far the preparation is, and how fast it goes."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._interval = 0.25 if self._terminal else 10.0
-        self._shown = self._began = time.monotonic()
+        self._progress = Progress()
+        self._began = time.monotonic()
         self._first: Done | None = None
 
     def show(self, done: Done) -> None:
-        """Draws how far it is, unless that has just been done."""
+        """Tells it, unless that has just been done."""
         now = time.monotonic()
         if self._first is None:  # what an earlier call did is no work of this one
             self._first, self._began = done, now
-        if now - self._shown < self._interval:
-            return
-        self._shown = now
-        line = _progress(self._first, done, now - self._began)
-        sys.stderr.write(f"\r{line}\x1b[K" if self._terminal else f"{line}\n")
-        sys.stderr.flush()
+        if self._progress.is_due():
+            self._progress.tell(_so_far(self._first, done, now - self._began))
 
     def close(self) -> None:
-        """Takes the line away."""
-        if self._terminal:
-            sys.stderr.write("\r\x1b[K")
+        """Takes it away."""
+        self._progress.close()
 
 
-def _progress(first: Done, done: Done, seconds: float) -> str:
+def _so_far(first: Done, done: Done, seconds: float) -> str:
     seconds = max(seconds, 1e-9)
     eta = None
     if done.share is not None and first.share is not None and done.share > first.share:

@@ -7,11 +7,11 @@ Every mistake is a ProfileError of one line that names the file and, where it is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tomli
 import tomlkit
@@ -48,6 +48,17 @@ class Loaded:
     """All files it came from, the one that was asked for first, its ancestors after it."""
     overrides: tuple[str, ...] = ()
     """The --set arguments that went into it."""
+
+
+class Others(NamedTuple):
+    """What a person may mean by a bare name where it need not be a profile's."""
+
+    kind: str
+    """Of these: `run`."""
+    typed: Mapping[str, str]
+    """By name, how a person says it."""
+    listed: str
+    """Where all of them are told."""
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
@@ -90,11 +101,11 @@ def inherited(path: Path) -> set[str]:
     }
 
 
-def find(name: str) -> Path:
+def find(name: str, others: Callable[[], Others] | None = None) -> Path:
     """The file of a path (`profiles/demo.toml`) or of a bare name (`demo`).
 
     A bare name is looked for in ./profiles, then among the profiles that came with the program. Raises ProfileError
-    where there is none, with the nearest that exists.
+    where there is none, with the nearest that exists; of `others`, too, which are asked for only then.
     """
     path = Path(name)
     if path.exists() and not path.is_dir():
@@ -106,11 +117,14 @@ def find(name: str) -> Path:
                 return candidate
     if path.is_dir():
         raise ProfileError(f"{shown(path)} is a folder; name a profile in it, a .toml file")
-    known = {file.stem: file for folder in reversed(_folders()) for file in _profiles_in(folder)}
-    known |= {file.stem: file for file in _profiles_in(path.parent)}
-    near = nearest(path.stem, known)
-    advice = f"did you mean {short(known[near])}?" if near else f"there are {', '.join(sorted(known)) or 'none'}"
-    raise ProfileError(f"no profile {shown(path)}; {advice}")
+    files = {file.stem: file for folder in reversed(_folders()) for file in _profiles_in(folder)}
+    files |= {file.stem: file for file in _profiles_in(path.parent) if _looks_like_one(file)}
+    typed = {stem: str(short(file)) for stem, file in files.items()}
+    other = others() if others and path.name == name else Others("", {}, "")
+    near = nearest(path.stem, {**other.typed, **typed})
+    listed = [f"profiles are {', '.join(sorted(files))}" if files else "there are none", *filter(None, [other.listed])]
+    advice = f"did you mean {typed.get(near) or other.typed[near]}?" if near else "; ".join(listed)
+    raise ProfileError(f"no {' or '.join(filter(None, ('profile', other.kind)))} {shown(path)}; {advice}")
 
 
 def shipped() -> list[tuple[Path, str, str]]:
@@ -143,6 +157,13 @@ def _folders() -> list[Path]:
 
 def _profiles_in(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.toml"))
+
+
+def _looks_like_one(file: Path) -> bool:
+    """Whether a file holds a key of a profile's, or cannot be read to tell: pyproject.toml lies in many a folder."""
+    with suppress(ProfileError):
+        return not {"extends", *Profile.__struct_fields__}.isdisjoint(_read(file).tree)
+    return True
 
 
 def _read_chain(path: Path) -> list[tuple[Path, Source]]:

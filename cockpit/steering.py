@@ -13,9 +13,10 @@ from cockpit.link.client import PATIENCE, call
 from cockpit.link.socket import SocketLink
 from cockpit.link.wire import LinkError
 from cockpit.logfile import decoded, tail
+from cockpit.reducer import reduce_all
 from cockpit.runs import Run
 from cockpit.sanitize import shown
-from cockpit.state import FINAL_STATES, RunState, reduce_all
+from cockpit.state import FINAL_STATES, RunState
 from gpt import commands as do
 from gpt import events as ev
 from gpt.commands import Command

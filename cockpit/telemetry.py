@@ -60,9 +60,10 @@ class Telemetry:
         loads = psutil.cpu_percent(percpu=True)
         here = [loads[core] for core in self._cores if core < len(loads)] or loads
         self._others.append(max(0.0, statistics.fmean(here) - own / len(here)))
+        held = self._process.memory_info().rss
         return TelemetrySampled(
-            rss=self._process.memory_info().rss,
-            rss_peak=_rss_peak(),
+            rss=held,
+            rss_peak=max(held, _rss_peak()),  # the kernel's own peak lags a little behind its present
             host_memory_used=memory.total - memory.available,
             host_memory_total=memory.total,
             cpu_percent=psutil.cpu_percent(),

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cockpit.pilotage import from_toml
-from cockpit.state import Past, RunState, reduce
+from cockpit.reducer import reduce
+from cockpit.state import Past, RunState
 from gpt.config import Profile, flatten
 from gpt.events import ConfigChanged
 

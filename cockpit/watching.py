@@ -11,6 +11,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cockpit.options import USUAL, ScreenOptions
 from cockpit.runs import Run
 from cockpit.sanitize import clean
 from cockpit.terminal import captured_console, is_interactive, screen_on_terminal
@@ -41,7 +42,7 @@ def show_runs(runs_dir: Path) -> int:
     return code
 
 
-def replay(name: str, runs_dir: Path, *, speed: float, at_end: bool) -> int:
+def replay(name: str, runs_dir: Path, *, speed: float, at_end: bool, options: ScreenOptions = USUAL) -> int:
     """Plays a run's log until the screen is left. Returns the exit code.
 
     Raises RunError where there is no such run, the speed is none, or there is no terminal.
@@ -55,7 +56,7 @@ def replay(name: str, runs_dir: Path, *, speed: float, at_end: bool) -> int:
     from cockpit.screens.replay import ReplayScreen
 
     link = ReplayLink(run, at_end=at_end, speed=speed)
-    return show(CockpitApp(link, main=ReplayScreen(link)))
+    return show(CockpitApp(link, main=ReplayScreen(link), options=options))
 
 
 def need_terminal(instead: str = "gpt-cockpit runs, without --screen, prints the runs") -> None:

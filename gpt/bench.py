@@ -1,9 +1,10 @@
 """How fast a profile's real step is here, and where its time goes.
 
-    python -m gpt.bench PROFILE.json [--steps N] [--warmup N]
+    python -m gpt.bench PROFILE.json [--steps N] [--warmup N] [--take FD --give FD]
 
 Reads a profile as JSON (what `msgspec.to_builtins` makes of one), prints one JSON object. It is a program of its own,
-so that two measurements never share an allocator, a thread pool or a compiled kernel.
+so that two measurements never share an allocator, a thread pool or a compiled kernel. With --take and --give it takes
+turns with another one (gpt.turns).
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ from gpt.config import Profile
 from gpt.errors import UserError
 from gpt.ledger import TimeLedger
 from gpt.runtime import prepare_process
+from gpt.turns import Turns
 
 
-def measure(profile: Profile, *, steps: int, warmup: int) -> dict[str, Any]:
+def measure(profile: Profile, *, steps: int, warmup: int, turns: Turns | None = None) -> dict[str, Any]:
     """Trains `warmup + steps` steps of a profile and times the last `steps` of them.
 
     On a GPU the times come from events on its own stream and the host never waits inside the timed steps.
+
+    Args:
+        turns: with whom the machine is shared, step by step; None: with nobody.
 
     Returns:
         ms_per_iter (median), ms_per_iter_p05 and _p95, ms_per_iter_wall (all timed steps by the host's clock, over
@@ -59,6 +64,7 @@ def measure(profile: Profile, *, steps: int, warmup: int) -> dict[str, Any]:
         stepper.warm_up()
     compile_s = time.perf_counter() - start if device.compile else 0.0
 
+    turns = turns or Turns()
     guard = Guard()
     results: list[StepResult] = []
 
@@ -77,16 +83,19 @@ def measure(profile: Profile, *, steps: int, warmup: int) -> dict[str, Any]:
             results.append(result)
 
     for step in range(warmup):
+        turns.wait()
         take(step)
     drain()
     clock = PartClock(_ticker(device.type))
     stepper.on_part = clock.part_ended
-    start = time.perf_counter()
+    start, waited = time.perf_counter(), turns.waited
     for step in range(warmup, warmup + steps):
+        turns.wait()
         clock.step_begins()
         take(step)
     drain()
-    wall = time.perf_counter() - start
+    wall = time.perf_counter() - start - (turns.waited - waited)
+    turns.finish()
     stepper.reader.close()
     memory = peak_memory(device.type)
 
@@ -231,7 +240,8 @@ def main() -> None:
     import torch
 
     try:
-        result = measure(profile, steps=numbers.get("--steps", 50), warmup=numbers.get("--warmup", 10))
+        turns = Turns(numbers.get("--take"), numbers.get("--give"))
+        result = measure(profile, steps=numbers.get("--steps", 50), warmup=numbers.get("--warmup", 10), turns=turns)
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)

@@ -200,7 +200,7 @@ def verify(path: Path) -> dict[str, Any]:
     state = read_state(path)
     for name, expected in state["files"].items():
         try:
-            if _hash(path / name) != expected:
+            if durable.sha256_of(path / name) != expected:
                 raise CheckpointError(f"{path / name}: damaged, its hash is not the one saved; use an earlier one")
         except OSError as error:
             raise CheckpointError(f"{path / name}: {error.strerror}; use an earlier checkpoint") from None
@@ -252,11 +252,6 @@ def _link_or_copy(source: Path, place: Path) -> None:
 def _document_hash(document: Mapping[str, Any]) -> str:
     """SHA-256 of a JSON document's content, itself left out."""
     return hashlib.sha256(json.dumps(document, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -88,9 +87,3 @@ def read_dataset_file(folder: Path) -> DatasetFile | None:
 def write_dataset_file(folder: Path, dataset: DatasetFile) -> None:
     """Writes `dataset.json`, whole or not at all. Raises OSError where the disk refuses."""
     durable.replace(folder / FILE_NAME, msgspec.json.format(msgspec.json.encode(dataset), indent=2) + b"\n")
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal, read bit by bit. Raises OSError where it cannot be read."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,6 +7,7 @@ import gc
 import os
 import platform
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,28 @@ class Device:
         if self.dtype == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self.type, dtype=_DTYPES[self.dtype])
+
+    @contextlib.contextmanager
+    def compiling(self) -> Iterator[None]:
+        """Inside the block something may be compiled.
+
+        Raises DeviceError where the compiler cannot, as a rule for want of the one for C++ that it calls. What cannot
+        even be traced is an error of ours, and stays one.
+        """
+        if not self.compile:
+            yield
+            return
+        from torch._dynamo.exc import BackendCompilerFailed  # a second's import, which compiling makes anyway
+
+        try:
+            yield
+        except BackendCompilerFailed as error:
+            cause = error.inner_exception
+            said = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
+            raise DeviceError(
+                f"train.compile: this machine cannot compile the step ({said}); install what is missing (on a CPU a "
+                "C++ compiler, such as Debian's g++), or set train.compile = false"
+            ) from error
 
     def release_memory(self) -> None:
         """Gives back what nobody holds any more, after memory ran out. Not to be called while its error is handled:

@@ -1,4 +1,4 @@
-"""Files that are on the disk, not only on their way there, once a call returns. No torch.
+"""Files that are on the disk, not only on their way there, once a call returns; whether one is whole later. No torch.
 
 A new file is durable when its content is and its folder, which holds its name, is too. All of these raise OSError where
 the disk refuses.
@@ -7,6 +7,7 @@ the disk refuses.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from pathlib import Path
 from typing import IO, Any
@@ -68,3 +69,9 @@ def replace(path: Path, content: bytes) -> None:
     write(draft, content)
     draft.replace(path)
     sync_folder(path.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal, read bit by bit. Raises OSError where it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,6 +11,7 @@ import torch
 from gpt.config import Profile
 from gpt.device import Device
 from gpt.ranks import Ranks
+from gpt.stepper import Stepper
 
 _HARMLESS = {
     "name", "description", "expected_parameters", "checkpoint", "sample", "screen", "track",
@@ -26,22 +27,24 @@ device, dtype, compile, threads, parallel and shard_ranks is in `environment`; c
 key that is not here counts."""
 
 
-def environment(device: Device, lanes: int, ranks: Ranks) -> dict[str, Any]:
-    """What must be the same for the same bits; `lanes` are those a micro-batch is split into (gpt.lanes)."""
+def environment(device: Device, stepper: Stepper, ranks: Ranks) -> dict[str, Any]:
+    """What must be the same for the same bits, how the stepper takes its gradients (gpt.lanes) included."""
+    lanes = stepper.lanes
     return {
         "torch": torch.__version__, "python": platform.python_version(), "device": device.name, "dtype": device.dtype,
         "compile": device.compile, "threads": torch.get_num_threads() if device.type == "cpu" else None,
-        "lanes": lanes, "ranks": ranks.size, "parallel": ranks.parallel,
+        "lanes": stepper.lane_count, "backward": lanes.backward if lanes else "autograd",
+        "ranks": ranks.size, "parallel": ranks.parallel,
     }  # fmt: skip
 
 
 def reasons_against(
-    state: dict[str, Any], profile: Profile, device: Device, lanes: int, data_fingerprint: str, ranks: Ranks
+    state: dict[str, Any], profile: Profile, device: Device, stepper: Stepper, data_fingerprint: str, ranks: Ranks
 ) -> list[str]:
     """Why going on from a checkpoint with `state` is not exact; empty where it is."""
     pairs = _differences(_completed(state["profile"], msgspec.to_builtins(Profile())), msgspec.to_builtins(profile))
-    then = {"ranks": 1} | state["environment"]  # checkpoints did not always say it
-    pairs += [pair for pair in _differences(then, environment(device, lanes, ranks)) if pair[0] != "python"]
+    then = {"ranks": 1, "backward": "autograd"} | state["environment"]  # checkpoints did not always say it
+    pairs += [pair for pair in _differences(then, environment(device, stepper, ranks)) if pair[0] != "python"]
     why = [f"{key} {old} → {new}" for key, old, new in pairs if _matters(key)]
     if state["data_fingerprint"] != data_fingerprint:
         why.append("the data is not the same")

@@ -40,12 +40,9 @@ def gelu(x: Tensor) -> Tensor:
 class _Gelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        square = x.square()
-        gate = _gate(x, square)
-        y = x * gate
-        # dy/dx = σ + y·(1 - σ)·dz/dx, with dz/dx = slope + 3·cubic·x²
-        slope = square.mul_(3 * _CUBIC).add_(_SLOPE).mul_(y)
-        ctx.save_for_backward(slope.addcmul_(slope, gate, value=-1).add_(gate))
+        y, slope = torch.empty_like(x), torch.empty_like(x)
+        gelu_and_slope(x, y, slope, gate=torch.empty_like(x))
+        ctx.save_for_backward(slope)
         return y
 
     @staticmethod
@@ -54,6 +51,16 @@ class _Gelu(torch.autograd.Function):
         return gradient * slope
 
 
-def _gate(x: Tensor, square: Tensor) -> Tensor:
+def gelu_and_slope(x: Tensor, y: Tensor, slope: Tensor, gate: Tensor) -> None:
+    """Writes GELU of `x` into `y` and its derivative there into `slope`; `gate` is written over. Shapes are equal."""
+    square = torch.mul(x, x, out=slope)
+    _gate(x, square, out=gate)
+    torch.mul(x, gate, out=y)
+    # dy/dx = σ + y·(1 - σ)·dz/dx, with dz/dx = slope + 3·cubic·x²
+    square.mul_(3 * _CUBIC).add_(_SLOPE).mul_(y)
+    slope.addcmul_(slope, gate, value=-1).add_(gate)
+
+
+def _gate(x: Tensor, square: Tensor, out: Tensor | None = None) -> Tensor:
     """σ(z), given x and x²."""
-    return square.mul(_CUBIC).add_(_SLOPE).mul_(x).sigmoid_()
+    return torch.mul(square, _CUBIC, out=out).add_(_SLOPE).mul_(x).sigmoid_()

@@ -14,7 +14,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -50,39 +50,65 @@ def replica(model: GPT) -> GPT:
     return twin
 
 
+class BothPasses(Protocol):
+    """Adds `share` of the gradient of the mean loss over (B, T) ids and targets to a model's; returns that share of the
+    loss. Where the two are apart, tells `on_part` of `forward` and, if another forward pass follows, of `backward`."""
+
+    def __call__(self, inputs: Tensor, targets: Tensor, share: float, on_part: Callable[[str], None]) -> Tensor: ...
+
+
+def by_autograd(loss_of: Callable[[Tensor, Tensor], Tensor]) -> BothPasses:
+    """Both passes of a model whose mean loss over (inputs, targets) is `loss_of`."""
+
+    def add_gradient(inputs: Tensor, targets: Tensor, share: float, on_part: Callable[[str], None]) -> Tensor:
+        loss = loss_of(inputs, targets) * share
+        on_part("forward")
+        loss.backward()
+        return loss.detach()
+
+    return add_gradient
+
+
 class Lanes:
     """Adds up the gradient of a micro-batch, row by row, on threads of its own.
 
     Args:
         model: holds the gradient in the end; its first rows are the caller's thread's.
-        forwards: the loss of (inputs, targets) in each lane, for the model itself first, then for its replicas.
-        replicas: the models behind `forwards[1:]`.
+        passes: of each lane, for the model itself first, then for its replicas.
+        replicas: the models behind `passes[1:]`.
         threads: threads that each lane may give an operator.
+        backward: how they are made, for the record, as the bits are others: by `autograd`, `written out`
+            (gpt.manual_backprop) or in a `joint graph` (gpt.joint_graph).
     """
 
     def __init__(
-        self, model: GPT, forwards: list[Callable[[Tensor, Tensor], Tensor]], replicas: list[GPT], threads: int
+        self, model: GPT, passes: list[BothPasses], replicas: list[GPT], threads: int, *, backward: str = "autograd"
     ) -> None:
-        self._forwards, self._threads = forwards, threads
+        self._passes, self._threads, self.backward = passes, threads, backward
         self._mine = [p for p in model.parameters() if p.requires_grad]
         self._theirs = [[p for p in twin.parameters() if p.requires_grad] for twin in replicas]
         before = torch.get_num_threads()
-        self._workers = [_Worker(forward, threads) for forward in forwards[1:]]
+        self._workers = [_Worker(add_gradient, threads) for add_gradient in passes[1:]]
         torch.set_num_threads(before)  # the workers set theirs, and some libraries keep one number for all
         weakref.finalize(self, _end, self._workers)
 
     @property
     def count(self) -> int:
         """Number of lanes, the caller's own included."""
-        return len(self._forwards)
+        return len(self._passes)
+
+    @property
+    def last_part(self) -> str:
+        """What `on_part` has not been told of when `add_gradient` returns."""
+        return "both passes" if self.backward == "joint graph" else "backward"
 
     def add_gradient(
-        self, inputs: Tensor, targets: Tensor, share: float, after_forward: Callable[[], None] = lambda: None
+        self, inputs: Tensor, targets: Tensor, share: float, on_part: Callable[[str], None] = lambda part: None
     ) -> Tensor:
         """Adds `share` of the gradient of the mean loss over (B, T) rows; returns that share of the loss.
 
         Args:
-            after_forward: called by this thread when it knows the loss of its own rows.
+            on_part: told by this thread of the passes over its own rows, all but the last one (`last_part`).
 
         The gradient is whole only after `gather`. Raises what any lane raised, once all have ended.
         """
@@ -92,12 +118,10 @@ class Lanes:
             for worker, (some_inputs, some_targets) in zip(self._workers, rows[1:], strict=True):
                 worker.begin(some_inputs, some_targets, share)
             try:
-                loss = self._forwards[0](*rows[0]) * share
-                after_forward()
-                loss.backward()
+                loss = self._passes[0](*rows[0], share, on_part)
             finally:
                 outcomes = [worker.end() for worker in self._workers]
-        losses = [loss.detach()]
+        losses = [loss]
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -131,11 +155,11 @@ class Lanes:
 class _Worker:
     """A thread that adds gradients when it is told to."""
 
-    def __init__(self, forward: Callable[[Tensor, Tensor], Tensor], threads: int) -> None:
+    def __init__(self, add_gradient: BothPasses, threads: int) -> None:
         self._todo: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         # A function of the module, so that the thread keeps nobody alive but what it computes with.
-        arguments = (forward, threads, self._todo, self._done)
+        arguments = (add_gradient, threads, self._todo, self._done)
         self._thread = threading.Thread(target=_work, args=arguments, name="lane", daemon=True)
         self._thread.start()
         self._done.get()  # it is ready
@@ -155,7 +179,7 @@ class _Worker:
 
 
 def _work(
-    forward: Callable[[Tensor, Tensor], Tensor],
+    add_gradient: BothPasses,
     threads: int,
     todo: queue.SimpleQueue[Any],
     done: queue.SimpleQueue[Any],
@@ -166,12 +190,14 @@ def _work(
     while (task := todo.get()) is not None:
         try:
             inputs, targets, share = task
-            loss = forward(inputs, targets) * share
-            loss.backward()
-            done.put(loss.detach())
+            done.put(add_gradient(inputs, targets, share, _ignore))
         except BaseException as error:
             done.put(error)
-        inputs = targets = loss = task = None  # nothing is kept from step to step
+        inputs = targets = task = None  # nothing is kept from step to step
+
+
+def _ignore(part: str) -> None:
+    """The caller's lane tells how far the step is."""
 
 
 def _end(workers: list[_Worker]) -> None:

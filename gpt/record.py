@@ -88,8 +88,8 @@ class Record:
         if not run.ledger.carries_over:  # whoever made it knows of the seconds after this checkpoint too
             for phase, seconds in state["ledger"].items():
                 run.ledger.seconds[phase if phase in run.ledger.seconds else "other"] += seconds
-        lanes = run.snapshot.stepper.lane_count
-        why = reasons_against(state, run.profile, run.device, lanes, run.data.fingerprint, run.ranks)
+        stepper = run.snapshot.stepper
+        why = reasons_against(state, run.profile, run.device, stepper, run.data.fingerprint, run.ranks)
         return ev.Resumed(step=run.step, exact=not why, why="; ".join(why))
 
     def restore(self, path: Path, state: dict[str, Any]) -> None:
@@ -118,7 +118,7 @@ class Record:
             "profile": msgspec.to_builtins(run.profile), "config_log": run.config_log,
             "ledger": dict(run.ledger.seconds), "data_fingerprint": run.data.fingerprint,
             "tokenizer": run.data.tokenizer.to_dict(),
-            "environment": environment(run.device, run.snapshot.stepper.lane_count, run.ranks),
+            "environment": environment(run.device, run.snapshot.stepper, run.ranks),
             **run.snapshot.facts(),
             **run.watch.facts(), **run.agenda.facts(),
         }  # fmt: skip

@@ -75,8 +75,8 @@ class WayBack:
         """Why what follows is not what followed then; empty where it is, bit for bit."""
         run = self._run
         profile, _ = apply_changes(run.profile, changes, run.step)
-        lanes = run.snapshot.stepper.lane_count
-        return reasons_against(state, profile, run.device, lanes, run.data.fingerprint, run.ranks)
+        stepper = run.snapshot.stepper
+        return reasons_against(state, profile, run.device, stepper, run.data.fingerprint, run.ranks)
 
     def _restore(self, path: Path, state: dict[str, Any]) -> None:
         run = self._run

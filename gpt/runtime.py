@@ -26,6 +26,9 @@ while it has something to do."""
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8  # malloc.h
 _MMAP_THRESHOLD = 32 * 2**20  # glibc's own upper limit on 64-bit machines
 _TOP_PAD = 64 * 2**20
+_MADV_HUGEPAGE, _HUGE_PAGE = 14, 2**21  # mman.h; of x86 and most of ARM
+_IN_HUGE_PAGES = 512 * 2**20
+"""Bytes of the heap: more than a model takes whose step is so short that its pages count."""
 
 
 def prepare_process() -> None:
@@ -35,7 +38,8 @@ def prepare_process() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
-    keep_freed_memory()
+    if keep_freed_memory():
+        use_huge_pages()
 
 
 def give_way() -> bool:
@@ -59,6 +63,11 @@ def has_card(root: Path = Path("/")) -> bool:
     """Whether there may be a GPU that `train.device = "auto"` would take; asked of the kernel, torch not being there
     yet."""
     return any(any((root / "dev").glob(name)) for name in ("nvidia[0-9]*", "kfd", "dxg"))
+
+
+def is_on_cpu(asked: str) -> bool:
+    """Whether `train.device = asked` comes to the CPU, as far as that is to be known without torch."""
+    return asked == "cpu" or (asked == "auto" and not has_card() and sys.platform != "darwin")
 
 
 def shares_by_group(root: Path = Path("/")) -> bool:
@@ -95,3 +104,28 @@ def keep_freed_memory() -> bool:
         (_M_MMAP_THRESHOLD, _MMAP_THRESHOLD), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, _TOP_PAD), (_M_ARENA_MAX, 1),
     )  # fmt: skip
     return all([mallopt(option, value) == 1 for option, value in wanted])
+
+
+def use_huge_pages() -> bool:
+    """Asks Linux to back the heap that torch is going to use with pages of 2 MB; True where it agreed.
+
+    A small model's step goes through 40 MB, which are 10,000 ordinary pages; a core knows the places of 1,500 to 3,000
+    of them, and walks through tables for each other one. In huge pages a compiled step takes 3 % less (on a virtual
+    machine, whose tables are twice as deep). Nothing is taken before it is used.
+
+    To be called after `keep_freed_memory`.
+    """
+    libc = ctypes.CDLL(None)
+    libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+    libc.free.argtypes = [ctypes.c_void_p]
+    libc.sbrk.argtypes, libc.sbrk.restype = [ctypes.c_ssize_t], ctypes.c_void_p
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    libc.mallopt(_M_TOP_PAD, _IN_HUGE_PAGES)
+    block = libc.malloc(_MMAP_THRESHOLD - _HUGE_PAGE)  # the heap grows for it, and by so much more
+    libc.mallopt(_M_TOP_PAD, _TOP_PAD)
+    begin = -(-(block or 0) // _HUGE_PAGE) * _HUGE_PAGE
+    size = libc.sbrk(0) - begin
+    is_of_heap = 0 < size <= 2 * _IN_HUGE_PAGES  # else it could not grow so far, and this lies elsewhere
+    agreed = is_of_heap and libc.madvise(begin, size, _MADV_HUGEPAGE) == 0
+    libc.free(block)
+    return agreed

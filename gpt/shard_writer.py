@@ -6,7 +6,6 @@ is opened again, so that a process killed at any moment loses at most what came 
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,8 +14,6 @@ import numpy as np
 from gpt import durable
 from gpt.dataset_file import Layout, ShardEntry
 from gpt.shards import HEADER_BYTES, header
-
-_HASHED_AT_ONCE = 2**22
 
 
 class SplitWriter:
@@ -104,7 +101,7 @@ class SplitWriter:
         durable.flush(self._file)
         self._file.close()
         name = self._name(len(self.shards))
-        self.shards.append(ShardEntry(file=name, tokens=self._in_draft, sha256=_sha256(self._draft(name))))
+        self.shards.append(ShardEntry(file=name, tokens=self._in_draft, sha256=durable.sha256_of(self._draft(name))))
         self._in_draft = 0
 
     def _name(self, number: int) -> str:
@@ -112,11 +109,3 @@ class SplitWriter:
 
     def _draft(self, name: str) -> Path:
         return self._folder / f".{name}.draft"
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_HASHED_AT_ONCE):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -19,8 +19,10 @@ from gpt.cudagraphs import Replayed
 from gpt.data import BatchOrder, Dataset
 from gpt.device import Device
 from gpt.errors import CheckpointError
-from gpt.lanes import Lanes, count_lanes, replica
+from gpt.joint_graph import JointGraph
+from gpt.lanes import BothPasses, Lanes, by_autograd, count_lanes, replica
 from gpt.ledger import TimeLedger
+from gpt.manual_backprop import ManualBackprop, writes_out
 from gpt.model import GPT
 from gpt.optim import make_optimizer
 from gpt.ranks import ALONE, Ranks
@@ -218,13 +220,23 @@ def _lanes(model: GPT, forward: nn.Module, device: Device, profile: Profile) -> 
     replicas = [replica(model) for _ in range(count - 1)]
     for twin in replicas:
         twin.save_memory(profile.train.activation_checkpointing, profile.train.loss_chunk)
+    saves_memory = profile.train.activation_checkpointing != "off" or profile.train.loss_chunk > 0
+    if device.dtype == "float32" and not saves_memory:
+        models = (model, *replicas)
+        if device.compile:
+            joint = JointGraph(model)
+            return Lanes(model, [*map(joint.passes, models)], replicas, threads // count, backward="joint graph")
+        if writes_out(profile.model):
+            passes: list[BothPasses] = [ManualBackprop(each).add_gradient for each in models]
+            return Lanes(model, passes, replicas, threads // count, backward="written out")
     modules = [forward, *(torch.compile(twin) if device.compile else twin for twin in replicas)]
 
     def loss_of(module: Any, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         with device.autocast():
             return module(inputs, targets)[1]
 
-    return Lanes(model, [functools.partial(loss_of, module) for module in modules], replicas, threads // count)
+    passes = [by_autograd(functools.partial(loss_of, module)) for module in modules]
+    return Lanes(model, passes, replicas, threads // count)
 
 
 def _shape(config: ModelConfig, vocab_size: int) -> dict[str, Any]:

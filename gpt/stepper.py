@@ -25,8 +25,9 @@ from gpt.ranks import ALONE, Ranks
 from gpt.reader import Reader
 from gpt.stepclock import StepClock, StepResult
 
-PARTS = ("data", "forward", "backward", "optimizer")
-"""Parts of a step: a batch is made, the loss is computed, its gradient, the update (clipping included)."""
+PARTS = ("data", "forward", "backward", "both passes", "optimizer")
+"""Parts of a step: a batch is made, the loss is computed, its gradient, or both in one, the update (clipping
+included)."""
 
 
 class Stepper:
@@ -136,14 +137,15 @@ class Stepper:
     def add_gradient(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Adds a micro-step's share of the gradient; returns its share of the step's mean loss, on the device."""
         if self.lanes:
-            loss = self.lanes.add_gradient(inputs, targets, 1 / self.accum, lambda: self.on_part("forward"))
+            loss = self.lanes.add_gradient(inputs, targets, 1 / self.accum, self.on_part)
+            self.on_part(self.lanes.last_part)
         else:
             share = self.share_of_loss(inputs, targets)
             self._note_own_time()
             self.on_part("forward")
             self.backward(share)
             loss = share.detach()
-        self.on_part("backward")
+            self.on_part("backward")
         return loss
 
     def _note_own_time(self) -> None:
@@ -208,13 +210,17 @@ class Stepper:
         ]
 
     def warm_up(self, passes: int = 1) -> None:
-        """Compiles or records both passes on a batch of zeros; weights, gradients and generators stay as they are."""
+        """Compiles or records both passes on a batch of zeros; weights, gradients and generators stay as they are.
+
+        Raises DeviceError where they cannot be compiled here.
+        """
         shape = (self.micro_batch_size, self.block_size + 1)
         windows = torch.zeros(shape, dtype=torch.int64, device=self.device.torch_device)
         devices = [self.device.torch_device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             for _ in range(max(passes, WARM_UP_PASSES) if self.device.cuda_graphs else passes):
-                self.add_gradient(windows[:, :-1], windows[:, 1:])
+                with self.device.compiling():
+                    self.add_gradient(windows[:, :-1], windows[:, 1:])
         self.forget_gradient()
         self.device.synchronize()
 

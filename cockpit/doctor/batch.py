@@ -85,7 +85,8 @@ def _by_noise(evidence: Evidence, tokens: int, measured: float) -> Iterator[Diag
         return
     better = portions_for(evidence, measured if ratio > 1 else measured * SUITS)
     if ratio > 1:
-        title = f"{tokens:,} tokens a step, where {measured:,.0f} would carry it: {1 - 1 / (1 + ratio):.0%} add nothing"
+        idle = 100 * (1 - 1 / (1 + ratio))
+        title = f"{tokens:,} tokens a step, where {measured:,.0f} would carry it: {idle:.0f} % add nothing"
         why = (
             f"The gradient's noise scale is {measured:,.0f} tokens: tokens beyond it hardly make a step better. "
             f"With {ratio:,.0f} times as many a run takes {1 + ratio:,.0f} times the fewest tokens it could."

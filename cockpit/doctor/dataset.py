@@ -61,6 +61,12 @@ def look(profile: Profile, breathe: Breathe | None = None) -> DataFacts | None:
     return None
 
 
+def unseen(profile: Profile) -> str | None:
+    """Why a run would refuse data of which `look` found nothing, in one line; None where it would not, or there is no
+    such data."""
+    return _complaint(profile) if profile.data.dir is not None or profile.data.input is not None else None
+
+
 class Remembered:
     """The facts of the data that was looked at last: once for as long as its files stay what they are."""
 
@@ -134,14 +140,14 @@ def _text(profile: Profile, breathe: Breathe | None) -> DataFacts | None:
     train, val = tokens[:end], tokens[end:]
     share, looked = shared_share(train, val, breathe or _on)
     vocabulary, count = None, end
+    letters, length, unreadable = _characters(text, breathe or _on)
     if profile.data.tokenizer == "char":
-        vocabulary, length = _characters(text, breathe or _on)
-        count = length - int(length * profile.data.val_fraction)
+        vocabulary, count = letters, length - int(length * profile.data.val_fraction)
     return DataFacts(
         tokenizer=profile.data.tokenizer or "byte", tokenizer_vocab=vocabulary,
         complaint=None if breathe else _complaint(profile),
         train_tokens=count if profile.data.tokenizer in (None, "byte", "char") else None,
-        windows=looked, shared=share, window=WINDOW,
+        windows=looked, shared=share, window=WINDOW, unreadable=unreadable, characters=length,
     )  # fmt: skip
 
 
@@ -149,17 +155,18 @@ def _on() -> None:
     """Nobody waits: goes on at once."""
 
 
-def _characters(text: bytes, breathe: Breathe) -> tuple[int, int]:
-    """(different ones, all) of a text."""
+def _characters(text: bytes, breathe: Breathe) -> tuple[int, int, int]:
+    """(different ones, all, those that came of bytes which are no UTF-8) of a text."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     letters: set[str] = set()
-    count = 0
+    count = replaced = 0
     for at in range(0, len(text), _PIECE):
         piece = decoder.decode(text[at : at + _PIECE], final=at + _PIECE >= len(text))
         letters.update(piece)
         count += len(piece)
+        replaced += piece.count("\ufffd")
         breathe()
-    return len(letters), count
+    return len(letters), count, replaced - text.count("\ufffd".encode())
 
 
 def _complaint(profile: Profile) -> str | None:

@@ -51,17 +51,23 @@ def find_noisy(evidence: Evidence) -> Iterator[Diagnosis]:
     train = state.train_eval_loss.last
     gap = validation - train if train is not None else None
     rough = roughness(recent)
-    shows = rough is not None and abs(progress) > CLEAR * math.sqrt(2) * rough  # against itself, on the same windows
+    # Against itself, on the same windows; of too few evaluations it is no more than their error, where that is known.
+    wavers = rough if rough is not None else math.inf if at_least else error
+    shows = abs(progress) > CLEAR * math.sqrt(2) * wavers
     if abs(gap or 0.0) >= CLEAR * math.sqrt(2) * error or (shows and error < HOPELESS * validation):
         return
     seen = max(abs(progress), abs(gap or 0.0))
-    wanted = max(FINE * validation, seen / (CLEAR * math.sqrt(2)))
+    wanted = min(COARSE * validation, max(FINE * validation, seen / (CLEAR * math.sqrt(2))))
+    if shows:
+        wanted = VERY_COARSE * validation
     batches = profile.train.eval_steps if profile else None
     settings, sentence = _more_batches(evidence, batches, error, wanted, tokens)
     about = "at least " if at_least else ""
     yield Diagnosis(
-        rule="noisy_evaluation", severity="warning" if error >= VERY_COARSE * validation else "note",
-        title=f"evaluation is {about}± {error:.3f}; what is read from it differs by {seen:.3f}",
+        rule="noisy_evaluation", severity="warning" if error >= VERY_COARSE * validation and not shows else "note",
+        title=f"evaluation is {about}± {error:.3f}"
+        + (f", {100 * error / validation:.0f} % of the loss: it shows this run's progress, not how it stands to another"
+           if shows else f"; what is read from it differs by {seen:.3f}"),
         evidence={
             "val_loss": validation, "val_stderr": event.val_stderr, "stderr_used": error, "progress": progress,
             "roughness": rough,

@@ -42,6 +42,10 @@ class DataFacts:
     ids_looked_at: int = 0
     complaint: str | None = None
     """Why a run would refuse this data, in one line."""
+    unreadable: int | None = None
+    """Characters that stand for bytes which are no UTF-8, in a text that is tokenized on the fly."""
+    characters: int = 0
+    """Of that text."""
     same_files: tuple[str, ...] = ()
     """`train.bin = val.bin`: files of both splits with the same content."""
     windows: int = 0

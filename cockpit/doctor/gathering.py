@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from cockpit.doctor.host import read_host
 from cockpit.pilotage import from_toml
 from cockpit.planning import here
 from cockpit.profile import Loaded
+from cockpit.reducer import reduce_all
 from cockpit.runs import Run, latest
-from cockpit.state import Past, RunState, reduce_all
+from cockpit.state import Past, RunState
 from cockpit.stretch import Stretch
 from gpt import checkpoint
 from gpt import events as ev
@@ -41,19 +42,30 @@ def of_run(run: Run) -> Evidence:
     changes: list[ev.ConfigChanged] = []
     state = reduce_all(RunState(), _noting(run.read_past(), changes))
     loaded = _kept(run)
+    profile = in_force(run, loaded.profile if loaded else None, changes)
+    return Evidence(
+        profile, state, source=loaded.text if loaded else "", vocab_size=_rows(profile) if profile else None,
+        host=read_host(run.path), asked=_asked(run), saved=_saved(run, state),
+        data=dataset.look(profile) if profile else None,
+    )  # fmt: skip
+
+
+def in_force(run: Run, begun: Profile | None, changes: Iterable[ev.ConfigChanged]) -> Profile | None:
+    """A run's settings at its newest step: those of its newest checkpoint, and what has changed since.
+
+    Args:
+        begun: what it was begun with, where it has no checkpoint yet.
+        changes: those that still hold, oldest first.
+    """
     at_checkpoint, since = _at_checkpoint(run)
-    profile = at_checkpoint or (loaded.profile if loaded else None)
+    profile = at_checkpoint or begun
     if profile is not None:
         known = flatten(profile)
         for change in changes:
             if change.step >= since and change.key in known:
                 with suppress(UserError):
                     profile = replace(profile, {change.key: from_toml(change.new)})
-    return Evidence(
-        profile, state, source=loaded.text if loaded else "", vocab_size=_rows(profile) if profile else None,
-        host=read_host(run.path), asked=_asked(run), saved=_saved(run, state),
-        data=dataset.look(profile) if profile else None,
-    )  # fmt: skip
+    return profile
 
 
 def beside(run: Run, profile: Profile, state: RunState, source: str, data: DataFacts | None) -> Evidence:

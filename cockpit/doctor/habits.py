@@ -109,7 +109,7 @@ def find_short_compile(evidence: Evidence) -> Iterator[Diagnosis]:
         return
     yield Diagnosis(
         rule="short_compile", severity="note", title=title, evidence={**figures, "device_type": kind},
-        why=f"A compiled step is about {COMPILE_GAINS[kind]:.0%} faster here, and is waited for at every start.",
+        why=f"A compiled step is about {100 * COMPILE_GAINS[kind]:.0f} % faster here, and each start waits for it.",
         advice='Set train.compile = "auto" for the next run: it compiles where that pays.',
         treatment=Treatment("profile", "compile where it pays", {"train.compile": "auto"}),
         reference="gpt/device.py; on two cores 1.10 times was measured",

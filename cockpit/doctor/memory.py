@@ -68,8 +68,8 @@ def _measured(evidence: Evidence) -> Iterator[Diagnosis]:
     half = _halved(present)
     yield Diagnosis(
         rule="device_memory", severity="warning",
-        title=f"{held.peak / held.total:.0%} of the card's memory at its peak: {(held.total - held.peak) / 2**20:,.0f} "
-        "MiB are left",
+        title=f"{100 * held.peak / held.total:.0f} % of the card's memory at its peak: "
+        f"{(held.total - held.peak) / 2**20:,.0f} MiB are left",
         evidence={"peak_bytes": held.peak, "reserved_bytes": held.reserved, "memory_bytes": held.total,
                   "micro_batch_size": present.micro_batch_size, "grad_accum_steps": present.grad_accum_steps},
         why="A longer sample, another program on the card or the allocator's fragments can take the rest; the step is "

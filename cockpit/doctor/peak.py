@@ -33,7 +33,7 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
             return
     if share is not None and share > 1 and started and started.peak_flops:
         yield Diagnosis(
-            rule="mfu_peak", severity="warning", title=f"MFU {share:.0%}: more than all there is",
+            rule="mfu_peak", severity="warning", title=f"MFU {100 * share:.0f} %: more than all there is",
             evidence={"mfu": share, "peak_flops": started.peak_flops, "peak_source": started.peak_source},
             why=f"No step can do more than the device's peak. It is taken for {started.peak_flops / 1e12:,.3g} TFLOP/s "
             f"({started.peak_source}), so the device does more than that.",
@@ -45,7 +45,7 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
 def _another(given: float, known: tuple[float, str], name: str, kind: str, share: float | None) -> Diagnosis:
     peak, source = known
     owner = _owner(given, kind, name)
-    real = f"; it is {share * given / peak:.1%}" if share is not None else ""
+    real = f"; it is {100 * share * given / peak:.1f} %" if share is not None else ""
     right = round(peak / 1e12, 1)
     return Diagnosis(
         rule="mfu_peak", severity="warning",
@@ -55,7 +55,7 @@ def _another(given: float, known: tuple[float, str], name: str, kind: str, share
             "mfu": share * given / peak if share is not None else None,
         },
         why=f"device.peak_tflops is {given / 1e12:,.4g}{owner}. {name} does {peak / 1e12:,.4g} TFLOP/s in {kind}"
-        + (f": the {share:.1%} shown are not its MFU{real}." if share is not None else "."),
+        + (f": the {100 * share:.1f} % shown are not its MFU{real}." if share is not None else "."),
         advice=f"Set device.peak_tflops = {right}, or leave it out: this card is known.",
         treatment=Treatment("live", f"measure against {right:,} TFLOP/s", {"device.peak_tflops": right}),
         reference=source,
@@ -70,13 +70,14 @@ def _nanogpt(evidence: Evidence) -> Iterator[Diagnosis]:
     achieved = share * A100
     cards = {"RTX 4090": "NVIDIA GeForce RTX 4090", "H100": "NVIDIA H100 80GB HBM3"}
     examples = {short: datasheet_peak(full, "bfloat16") for short, full in cards.items()}
-    other = ", ".join(f"{achieved / peak[0]:.1%} of an {short}" for short, peak in examples.items() if peak)
+    other = ", ".join(f"{100 * achieved / peak[0]:.1f} % of an {short}" for short, peak in examples.items() if peak)
     yield Diagnosis(
-        rule="mfu_peak", severity="note", title=f"MFU {share:.2%} is a share of an A100, whichever card this was",
+        rule="mfu_peak", severity="note",
+        title=f"MFU {100 * share:.2f} % is a share of an A100, whichever card this was",
         evidence={"mfu_shown": share, "against_flops": A100, "achieved_flops": achieved},
-        why=f"nanoGPT divides by 312 TFLOP/s, an A100's bfloat16 peak, on every device. {share:.2%} of that are "
-        f"{achieved / 1e12:,.3g} TFLOP/s: {other}. The figure is a mean over about ten printed steps, those timed with "
-        "an evaluation included.",
+        why=f"nanoGPT divides by 312 TFLOP/s, an A100's bfloat16 peak, on every device. {100 * share:.2f} % of that "
+        f"are {achieved / 1e12:,.3g} TFLOP/s: {other}. The figure is a mean over about ten printed steps, those timed "
+        "with an evaluation included.",
         advice="Divide these TFLOP/s by the card's own dense peak before comparing it with anybody's.",
         reference="nanoGPT, model.py, estimate_mfu; NVIDIA A100 datasheet",
     )  # fmt: skip

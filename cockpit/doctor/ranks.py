@@ -44,8 +44,8 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
             "waits_longer_ms": slow.waits_ms, "ms_per_step": slow.step_ms, "share_of_step": slow.excess,
             "slowest_in": slow.calls, "of_calls": slow.of,
         },
-        why=f"It was the slowest in {slow.calls} of the newest {slow.of} roll calls, by {slow.excess:.0%} of a step. "
-        f"{why}",
+        why=f"It was the slowest in {slow.calls} of the newest {slow.of} roll calls, by {100 * slow.excess:.0f} % of a "
+        f"step. {why}",
         advice=advice, reference="gpt/rollcall.py: the time before a rank first waits for another",
     )  # fmt: skip
 

@@ -54,16 +54,21 @@ def find_full_disk(evidence: Evidence) -> Iterator[Diagnosis]:
     can_keep_less = keep >= 1 and keep < settings.keep
     yield Diagnosis(
         rule="disk_full", severity="critical" if room < 2 else "warning",
-        title=f"The disk will be full at about step {full_at:,}: {free / 1e9:,.1f} GB free, "
-        f"{(most * size + log) / 1e9:,.1f} needed",
+        title=f"The disk will be full at about step {full_at:,}: {_size(free)} free, "
+        f"{_size(most * size + log)} needed",
         evidence=figures,
-        why=f"A checkpoint takes {size / 1e9:,.2f} GB. The newest {settings.keep} are kept"
+        why=f"A checkpoint takes {_size(size)}. The newest {settings.keep} are kept"
         + (", the best besides" if settings.best else "") + f", and one more while it is written; {kept} are there.",
         advice=(f"Set checkpoint.keep = {keep}, or free " if can_keep_less else "Free ")
-        + f"{(most * size + log - free) / 1e9:,.1f} GB. Where a save fails training goes on, and nothing is kept.",
+        + f"{_size(most * size + log - free)}. Where a save fails training goes on, and nothing is kept.",
         treatment=Treatment("live", f"keep {keep} checkpoints", {"checkpoint.keep": keep}) if can_keep_less else None,
         reference="12 bytes a parameter: weights and AdamW's two moments in float32",
     )  # fmt: skip
+
+
+def _size(size: float) -> str:
+    """Bytes in GB, or in MB where that says more."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
 
 
 def find_interval(evidence: Evidence) -> Iterator[Diagnosis]:
@@ -94,7 +99,8 @@ def find_interval(evidence: Evidence) -> Iterator[Diagnosis]:
     elif share > OFTEN_SHARE and len(saves) >= ENOUGH_SAVES and interval:
         better = _round_steps(interval * share / WANTED_SHARE)
         yield _interval_told(
-            evidence, f"Saving takes {share:.1%} of the time: a checkpoint every {duration(interval * seconds)}",
+            evidence,
+            f"Saving takes {100 * share:.1f} % of the time: a checkpoint every {duration(interval * seconds)}",
             f"{len(saves)} checkpoints have taken {duration(state.ledger['checkpoint'])} of training's time. What a "
             f"failure would undo is {duration(interval * seconds)} at most.", better,
             {"checkpoint_share": share, "checkpoint_seconds": state.ledger["checkpoint"], "saves": len(saves)},

@@ -75,7 +75,7 @@ def find(evidence: Evidence) -> Iterator[Diagnosis]:
     for cause in causes:
         figures |= cause.figures
         changes |= cause.changes
-    title = f"MFU {share:.1%}: " if is_low and share is not None else ""
+    title = f"MFU {100 * share:.1f} %: " if is_low and share is not None else ""
     yield Diagnosis(
         rule="low_mfu", severity=severity,
         title=title + (" and ".join(cause.word for cause in causes[:2]) if first else "no cause in the settings"),
@@ -93,8 +93,9 @@ def _data(evidence: Evidence) -> Iterator[Cause]:
     share = waiting_share(evidence)
     if share is not None and share > WAITING:
         yield Cause(
-            f"{share:.0%} of each step waits for data", f"The step stands still for {share:.1%} of its time until its "
-            "tokens are read.", "Put the token files on a local disk; text that is tokenized on the fly is faster "
+            f"{100 * share:.0f} % of each step waits for data",
+            f"The step stands still for {100 * share:.1f} % of its time until its tokens are read.",
+            "Put the token files on a local disk; text that is tokenized on the fly is faster "
             "once `gpt-cockpit data prepare` has made tokens of it.", figures={"data_share": share},
         )  # fmt: skip
 
@@ -177,7 +178,7 @@ def explain_autotune(evidence: Evidence) -> Iterator[Diagnosis]:
         why="torch's compiler prints it on cards with fewer than 68 multiprocessors: it does not try out matrix "
         "products of its own there, and takes cuBLAS's, as training without that mode does everywhere.",
         advice="Nothing is to be done about it"
-        + (f"; look for another cause of {share:.1%}." if share is not None and share < LOW else "."),
+        + (f"; look for another cause of {100 * share:.1f} %." if share is not None and share < LOW else "."),
         reference="torch._inductor.utils.is_big_gpu",
     )  # fmt: skip
 

@@ -73,7 +73,7 @@ def find_neighbour(evidence: Evidence) -> Iterator[Diagnosis]:
     used = f"{count} thread{'s' if count != 1 else ''}" if kind == "cpu" else "a thread that feeds the card"
     yield Diagnosis(
         rule="crowded_cpu", severity="warning",
-        title=f"Other programs take {others:.0%} of the processor's {cores} cores",
+        title=f"Other programs take {100 * others:.0f} % of the processor's {cores} cores",
         evidence={
             "others_cpu_share": others, "cores": cores, "threads": threads(evidence), "ms_per_step": 1e3 * seconds,
             "fastest_ms": 1e3 * fastest, "slower": slower,

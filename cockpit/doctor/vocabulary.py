@@ -1,4 +1,5 @@
-"""Vocabulary and data: rows that GPUs multiply slowly, a tokenizer that is not the data's, validation from training."""
+"""Vocabulary and data: rows that GPUs multiply slowly, a tokenizer or an encoding that is not the data's, validation
+from training."""
 
 from __future__ import annotations
 
@@ -20,6 +21,8 @@ LOOKED_AT = 50_000
 """Tokens that must have been looked at to say what does not occur."""
 UNUSED = 2.0
 """Times its tokenizer's ids that a vocabulary may have rows."""
+LOST = 1e-3
+"""Share of a text's characters that are no UTF-8, from which on it is in another encoding; a stray byte is in many."""
 COPIED, WHOLE = 0.1, 0.5
 """Share of validation's stretches found in training, from which on it is a part of it, and about all of it. Sets
 of web text share some per cent, duplicates that nobody meant (Lee et al. 2022: over 4 % of the usual ones)."""
@@ -89,6 +92,23 @@ def find_tokenizer(evidence: Evidence) -> Iterator[Diagnosis]:
     )  # fmt: skip
 
 
+def find_encoding(evidence: Evidence) -> Iterator[Diagnosis]:
+    """A text in another encoding than UTF-8."""
+    data = evidence.data
+    if data is None or not data.unreadable or data.unreadable < LOST * data.characters:
+        return
+    yield Diagnosis(
+        rule="encoding", severity="warning",
+        title=f"{data.unreadable:,} characters of the text are no UTF-8",
+        evidence={"unreadable": data.unreadable, "characters": data.characters,
+                  "share": data.unreadable / data.characters},
+        why="Each of them is read as U+FFFD, the sign for what cannot be read. Where they are letters, such as é in "
+        "Latin-1, the model learns that one sign in the place of all of them, and writes it.",
+        advice="Convert the text first, e.g. iconv -f LATIN1 -t UTF-8 FILE > NEW.",
+        reference="The Unicode Standard, section 3.9: U+FFFD substitution of ill-formed subsequences",
+    )  # fmt: skip
+
+
 def find_same_data(evidence: Evidence) -> Iterator[Diagnosis]:
     """Validation whose files or stretches stand in training too."""
     data = evidence.data
@@ -117,5 +137,6 @@ def find_same_data(evidence: Evidence) -> Iterator[Diagnosis]:
 RULES = (
     Rule("vocabulary_padding", "a vocabulary that is no multiple of 64, on CUDA", find_padding),
     Rule("tokenizer", "data that another tokenizer has made", find_tokenizer),
+    Rule("encoding", "text in another encoding than UTF-8", find_encoding),
     Rule("same_data", "the same text in training and validation", find_same_data),
 )

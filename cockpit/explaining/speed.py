@@ -9,11 +9,10 @@ from cockpit.doctor.clock import with_evaluation
 from cockpit.doctor.evidence import Evidence
 from cockpit.explaining.explanation import Explanation, lines, said
 from cockpit.explaining.figures import count, from_nanogpt
+from cockpit.pace import pace
 from cockpit.planning.here import DEFAULT_SHARE
 from cockpit.planning.scaling import chinchilla_tokens
 
-RECENT = 20
-"""Steps whose mean the screen shows of tokens/s and MFU."""
 BESIDE = {"evaluate": "evaluation", "checkpoint": "saving", "sample": "sampling"}
 """Phases that nanoGPT's clock counts into the step, and ours does not."""
 LEAST_STEPS, STEADY = 20, 1.5
@@ -63,9 +62,7 @@ def ms_per_iter(evidence: Evidence) -> Explanation:
 def tokens_per_s(evidence: Evidence) -> Explanation:
     """Tokens trained on in a second."""
     state, per_step, size = evidence.state, evidence.tokens_per_step, evidence.parameters
-    recent = state.tokens_per_s.y[-RECENT:]
-    value = float(recent.mean()) if len(recent) and recent.mean() == recent.mean() else None
-    ms = state.ms.last
+    ms, value, _ = pace(state)
     says = "Too low: the time holds more than the step, see ms/iter." if _pollution(evidence, ms) else ""
     if value and size and not says:
         wanted = chinchilla_tokens(size)
@@ -76,8 +73,8 @@ def tokens_per_s(evidence: Evidence) -> Explanation:
     return Explanation(
         id="tokens_per_s", name="tokens/s", value=fmt.number(value),
         meaning="Tokens trained on per second of ms/iter: the speed that compares between batch sizes.",
-        computation=f"{per_step:,} tokens a step / {ms / 1e3:.4f} s = {fmt.number(per_step / ms * 1e3)} in the newest "
-        f"step; the mean of {len(recent)} is shown" if per_step and ms else "",
+        computation=f"{per_step:,} tokens a step / {ms / 1e3:.4f} s, the median step, = "
+        f"{fmt.number(per_step / ms * 1e3)}" if per_step and ms else "",
         usual=_usual_speed(evidence), says=says,
         change="As ms/iter; also a smaller model: a token's arithmetic is about 6 FLOPs a parameter.",
     )  # fmt: skip

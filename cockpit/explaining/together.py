@@ -33,8 +33,8 @@ def ranks(evidence: Evidence) -> Explanation:
         meaning="Processes that train this run together, and how much longer the slowest one works than the median "
         "one before it first waits for the others, as a share of a step.",
         computation=lines(*spreads),
-        usual=f"Cards of one kind differ by less than {EXCESS:.0%}. Where weights are sharded ranks meet in every "
-        "layer, and only waiting for data tells them apart.",
+        usual=f"Cards of one kind differ by less than {100 * EXCESS:.0f} %. Where weights are sharded ranks meet in "
+        "every layer, and only waiting for data tells them apart.",
         says=says, change="A clock that is held down, a neighbour on a card or its cores, a slower disk.",
     )  # fmt: skip
 

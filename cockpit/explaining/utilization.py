@@ -6,30 +6,29 @@ from cockpit import format as fmt
 from cockpit.doctor.evidence import Evidence
 from cockpit.explaining.explanation import Explanation, lines, said
 from cockpit.explaining.figures import from_nanogpt
+from cockpit.pace import pace, peak_flops
 from cockpit.planning.devices import CARDS
 from cockpit.sanitize import clean_line
 
-RECENT = 20
-"""Steps whose mean the screen shows."""
 _COMPARED = ("RTX 3090", "RTX 4070 Ti", "RTX 4090", "H100 80GB HBM3")
 
 
 def mfu(evidence: Evidence) -> Explanation:
     """Model FLOPs utilization."""
     state, started = evidence.state, evidence.state.started
-    recent = state.mfu.y[-RECENT:]
-    value = float(recent.mean()) if len(recent) and recent.mean() == recent.mean() else None
     theirs = from_nanogpt(evidence)
+    value = state.mfu.last if theirs else pace(state).mfu
+    peak = peak_flops(state)
     against = None
     if theirs:
         against = "nanoGPT measures every card against an A100's 312 TFLOP/s in bfloat16 (model.py, estimate_mfu), and "
         against += "shows a mean that remembers about ten printed iterations."
-    elif started and started.peak_flops:
+    elif started and peak:
         source = {"datasheet": "by its datasheet, dense", "profile": "as the profile says"}.get(
             started.peak_source or "", "measured here with large matrix products"
         )
         against = (
-            f"Measured against {clean_line(started.device)}: {fmt.significant(started.peak_flops / 1e12)} TFLOP/s in "
+            f"Measured against {clean_line(started.device)}: {fmt.significant(peak / 1e12)} TFLOP/s in "
             f"{clean_line(started.dtype)}, {source}."
         )
     elif started:
@@ -86,21 +85,22 @@ def _mfu_formula(evidence: Evidence, value: float | None) -> list[str]:
             f"{step / last / started.peak_flops * 1e3:,.1f} ms"
         )
     ms = evidence.state.median_ms()
-    if started.peak_flops and ms and per_step:
+    peak = peak_flops(evidence.state)
+    if peak and ms and per_step:
         rate = per_step / ms * 1e3
         made.append(
-            f"MFU = {rest:.4g} × {rate:,.0f} tokens/s / {started.peak_flops:.4g} FLOP/s = "
-            f"{fmt.percent(rest * rate / started.peak_flops, 2)} % by "
+            f"MFU = {rest:.4g} × {rate:,.0f} tokens/s / {peak:.4g} FLOP/s = "
+            f"{fmt.percent(rest * rate / peak, 2)} % by "
             + ("the time printed with it" if from_nanogpt(evidence) else "the median step")
         )
     return made
 
 
 def _mfu_says(evidence: Evidence, value: float | None) -> str | None:
-    started = evidence.state.started
-    if value is None or started is None or not started.peak_flops:
+    started, peak = evidence.state.started, peak_flops(evidence.state)
+    if value is None or started is None or not peak:
         return None
-    words = f"{fmt.significant(value * started.peak_flops / 1e12)} TFLOP/s of the model's arithmetic are done."
+    words = f"{fmt.significant(value * peak / 1e12)} TFLOP/s of the model's arithmetic are done."
     if started.device_type == "cuda" and value < 0.2 and started.parameters > 60e6:
         words += " That is little for this size: something holds the card back."
     elif value < 0.2 and started.parameters < 30e6:

@@ -80,7 +80,7 @@ def serve(ranks: Ranks) -> int:
         return 2  # the first rank has said why
     from gpt.trainer import Trainer
 
-    received = 0
+    received, crash = 0, ""
     trainer = Trainer(task.profile, task.run_dir, _ignore, resume=task.checkpoint, ranks=ranks)
 
     def stop(number: int, frame: object) -> None:
@@ -94,14 +94,18 @@ def serve(ranks: Ranks) -> int:
         with captured_console(task.run_dir / f"console-rank{ranks.rank}.log"):
             try:
                 trainer.run()
-            except Exception:
+            except Exception as error:
                 traceback.print_exc()
+                crash = f"{type(error).__name__}: {error}".splitlines()[0]
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
     if trainer.failure:
         sys.stderr.write(f"gpt-cockpit: {clean_line(trainer.failure.error)}\n")
         return 2 if trainer.failure.user_error else 1
+    if crash:  # it broke while it said why it fails
+        sys.stderr.write(f"gpt-cockpit: {clean_line(crash)}\n")
+        return 1
     if received == signal.SIGUSR1:
         return MORE_TO_DO
     return 128 + received if received else 0

@@ -39,7 +39,7 @@ from gpt.events import (
 )
 from gpt.ledger import TimeLedger
 from gpt.ranks import ALONE, Ranks
-from gpt.runtime import give_way, has_card
+from gpt.runtime import give_way, is_on_cpu
 
 if TYPE_CHECKING:
     from cockpit.doctor.rounds import Rounds
@@ -216,7 +216,7 @@ class LocalLink(OnThisDisk):
 
     def _train(self) -> None:
         ledger = TimeLedger("startup")
-        if self._attended and (self.profile.train.device == "cpu" or not has_card()):
+        if self._attended and is_on_cpu(self.profile.train.device):
             give_way()  # to the screen, which draws in this process
         try:
             if self._resume or self._restarted:

@@ -11,8 +11,9 @@ from typing import NamedTuple
 from cockpit import profile as profiles
 from cockpit.link.base import OnThisDisk, Unsteered
 from cockpit.logfile import blocks, decoded
+from cockpit.reducer import reduce_all
 from cockpit.runs import Run
-from cockpit.state import RunState, reduce_all
+from cockpit.state import RunState
 from gpt import events as ev
 from gpt.commands import Command
 from gpt.config import Profile

@@ -9,8 +9,9 @@ import psutil
 
 from cockpit.planning.devices import CARDS, Card, find_card
 from cockpit.planning.plan import Machine, machine_of
+from cockpit.reducer import reduce_all
 from cockpit.runs import list_runs
-from cockpit.state import RunState, reduce_all
+from cockpit.state import RunState
 from gpt import data
 from gpt.config import Profile
 from gpt.errors import DataError, ProfileError

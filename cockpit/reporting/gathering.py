@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from cockpit import profile as profiles
+from cockpit.doctor.gathering import in_force
 from cockpit.pilotage import from_toml
+from cockpit.reducer import reduce_all
 from cockpit.reporting.contents import Subject
 from cockpit.runs import Run
-from cockpit.state import RunState, reduce_all
+from cockpit.state import RunState
 from gpt.config import Profile, flatten
 from gpt.errors import UserError
 
@@ -22,8 +24,9 @@ def from_log(run: Run) -> Subject:
     """A run as its log has it."""
     state = reduce_all(RunState(), run.read_past())
     profile = _profile(run.path)
-    settings = flatten(profile) if profile else {}
-    settings |= {change.key: from_toml(change.new) for change in state.chronicle.changes}
+    changes = state.chronicle.changes
+    now = in_force(run, profile, changes)
+    settings = flatten(now) if now else {change.key: from_toml(change.new) for change in changes}
     return of_state(run.name, run.path, state, profile, settings)
 
 
@@ -41,6 +44,8 @@ def of_state(
     except OSError:
         source = ""
     facts = Run(folder).read_facts()
+    if "train.max_steps" in settings and state.max_steps is not None:  # a resume may have extended the run
+        settings = {**settings, "train.max_steps": state.max_steps}
     return Subject(name, state, profile, settings, source, facts, time.time())
 
 

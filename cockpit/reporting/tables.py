@@ -72,16 +72,20 @@ def ledger(state: RunState) -> Table | None:
 
 
 def settings(profile: Profile | None, in_force: Mapping[str, Any]) -> Table | None:
-    """What differs from the defaults, at the end."""
+    """What differs from the defaults, at the end; and what the run was begun with where that was something else."""
     if profile is None:
         return None
-    usual = flatten(Profile())
+    usual, begun = flatten(Profile()), flatten(profile)
     rows = [
-        [key, as_toml(value), as_toml(usual.get(key))]
+        [key, as_toml(value) + _before(value, begun.get(key, value)), as_toml(usual.get(key))]
         for key, value in in_force.items()
         if key not in ("name", "description") and value != usual.get(key)
     ]
     return Table(("setting", "value", "default"), rows) if rows else None
+
+
+def _before(value: Any, begun: Any) -> str:
+    return f" (begun with {as_toml(begun)})" if begun != value else ""
 
 
 def changes(state: RunState) -> Table | None:

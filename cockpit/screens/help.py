@@ -11,7 +11,6 @@ from textual import events
 from textual.strip import Strip
 from textual.widget import Widget
 
-from cockpit.actions import ACTIONS
 from cockpit.screens.view import View
 from cockpit.state import RunState
 from cockpit.widgets import ink
@@ -43,6 +42,8 @@ _GAP = 4
 _TWO_COLUMNS = 150
 """Columns from which the entries stand in two."""
 
+Told = tuple[str, str, str]
+"""A key, or nothing where the palette alone knows the way; the name of what it does; and what that is."""
 Entry = list[list[Piece]]
 """A key or a word and what it means: its rows."""
 Line = tuple[list[Piece], ...]
@@ -51,11 +52,15 @@ Line = tuple[list[Piece], ...]
 
 def show_help(app: CockpitApp) -> None:
     """Opens the help."""
-    app.open(HelpScreen())
+    app.open(HelpScreen(app.main.keys_told()))
 
 
 class HelpScreen(View[None]):
-    """Keys, markers, patterns and words."""
+    """Keys, markers, patterns and words.
+
+    Args:
+        told: (key, name, what it does) of all that the screen below obeys.
+    """
 
     BINDINGS: ClassVar = [
         ("question_mark,enter,space", "close", "close"),
@@ -67,9 +72,9 @@ class HelpScreen(View[None]):
         ("end", "page(1000)", "to the end"),
     ]
 
-    def __init__(self) -> None:
+    def __init__(self, told: tuple[Told, ...]) -> None:
         super().__init__(TITLE, [("↑ ↓", "scroll"), ("page ↑ ↓", "by pages")])
-        self._pages = _Pages()
+        self._pages = _Pages(told)
 
     def body(self) -> Iterable[Widget]:
         yield self._pages
@@ -92,8 +97,9 @@ class _Pages(RowsWidget):
     DEFAULT_CSS = "_Pages { height: 1fr; }"
     at_once = True
 
-    def __init__(self) -> None:
+    def __init__(self, told: tuple[Told, ...]) -> None:
         super().__init__()
+        self._told = told
         self._top = 0
         self._place: tuple[int, int, int] | None = None
         self._shown: list[Strip] = []
@@ -128,21 +134,20 @@ class _Pages(RowsWidget):
         return [*(_strip(line, width) for line in shown), more]
 
     def _lines(self, width: int) -> list[Line]:
-        return lines(width, tuple(action.key_label for action in ACTIONS))
+        return lines(width, self._told)
 
 
 @lru_cache(maxsize=2)
-def lines(width: int, keys: tuple[str, ...]) -> list[Line]:
+def lines(width: int, told: tuple[Told, ...]) -> list[Line]:
     """Everything there is to say, laid out in a width: of each row its cells, one or two. Only what is in view is made
     a strip of: that takes longer than all the rest.
 
     Args:
-        keys: of each action.
+        told: the keys, as HelpScreen has them.
     """
     count = _count(width)
     each = _each(width)
-    listed_keys = zip(ACTIONS, keys, strict=True)
-    entries = [_entry(key or "ctrl+p", f"{action.label}. ", action.help, each) for action, key in listed_keys]
+    entries = [_entry(key or "ctrl+p", f"{name}. ", does, each) for key, name, does in told]
     curves = [("⣿", ink.RAW, "train"), ("━", ink.TRAIN, "smoothed"), ("●", ink.VALIDATION, "val")]
     phases = [(glyph, style, word) for word, glyph, style in PHASES.values()]
     glyphs = [*_glyphs("chart", [*curves, *MARKERS.values()], each), *_glyphs("time bar", phases, each)]

@@ -14,7 +14,7 @@ from textual.layout import Layout
 from textual.screen import Screen
 from textual.widget import Widget
 
-from cockpit.actions import bindings
+from cockpit.actions import ACTIONS, bindings
 from cockpit.compositor import SpanCompositor
 from cockpit.places import PANES, WIDE, Placed, heights, places
 from cockpit.state import RunState
@@ -62,6 +62,7 @@ class MainScreen(Screen):
         self.doctor = DiagnosisLine(id="doctor")
         self.notice = Notice(id="notice")
         self.keys = self.make_keys()
+        self._below = tuple(self.below())
         self.panes: dict[str, RowsWidget] = dict(
             zip(PANES, (self.chart, self.instruments, self.time, self.sample, self.log_pane), strict=True)
         )
@@ -82,7 +83,7 @@ class MainScreen(Screen):
         yield from self.panes.values()
         yield self.doctor
         yield self.notice
-        yield from self.below()
+        yield from self._below
         yield self.keys
 
     def make_keys(self) -> KeyBar:
@@ -90,12 +91,16 @@ class MainScreen(Screen):
         return KeyBar(id="keys")
 
     def below(self) -> Iterable[Widget]:
-        """What stands between the notice and the keys."""
+        """What stands between the notice and the keys, each with an id."""
         return ()
 
     def rows_below(self, height: int) -> int:
         """Rows that it takes of a terminal of so many."""
         return 0
+
+    def keys_told(self) -> tuple[tuple[str, str, str], ...]:
+        """(key, name, what it does) of all that it obeys, for the help; no key where only the palette leads there."""
+        return tuple((action.key_label, action.label, action.help) for action in ACTIONS)
 
     def takes(self, action: str) -> bool:
         """Whether this screen does an action itself, in its own way; if so, it has."""
@@ -180,11 +185,14 @@ class MainScreen(Screen):
 
     def _places(self, zoomed: str | None, size: Size) -> dict[str, Region]:
         width, height = size
-        return places(
+        placed = places(
             width, height, notice=self.notice.height_for(self._state, width),
             doctor=self.doctor.height_for(self._state), hidden=self.hidden,
             front="log" if self._log_in_front else "sample", zoomed=zoomed, below=self.rows_below(height),
         )  # fmt: skip
+        if room := placed.pop("below", None):
+            placed |= {part.id or "": room for part in self._below}
+        return placed
 
     def _refresh_layout(self, size: Size | None = None, scroll: bool = False) -> None:
         # Textual lays a screen out anew, without a word to it, when the terminal changes while something is in front.
@@ -201,7 +209,7 @@ class MainScreen(Screen):
         moved = placed != self._placed.places
         self._placed.places = placed
         for part in self.children:
-            shown = (part.id or "") in placed or (part.id not in _OWN_PLACES and "below" in placed)
+            shown = (part.id or "") in placed
             if part.display != shown:
                 part.display = shown
         return moved
@@ -209,6 +217,7 @@ class MainScreen(Screen):
     def share_out(self) -> None:
         """Gives every part its place, for the size of the terminal and for what the notice has to say."""
         if self._place(self.app.size):
+            self._clear_arrangement_cache()  # Textual does that where a child asks, not where the screen itself does
             self.refresh(layout=True)
         for part in (self.sample, self.log_pane):
             part.redraw()
@@ -222,6 +231,3 @@ class MainScreen(Screen):
             half = room.width // 2
             placed["sample"], placed["log"] = room.shrink((0, room.width - half, 0, 0)), room.shrink((0, 0, 0, half))
         return placed
-
-
-_OWN_PLACES = ("header", *PANES, "doctor", "notice", "keys")

@@ -39,6 +39,16 @@ _MOVES: tuple[tuple[str, str], ...] = (
     ("E,N", "mark('evaluate', False)"), ("plus,up,equals_sign", "faster(1)"), ("minus,down", "faster(-1)"),
     ("colon", "ask_step"),
 )  # fmt: skip
+_TOLD = (
+    ("space", "play", "Let time go on, or stand still."),
+    ("← →", "1 %", "Back or on by a hundredth of the log; with shift by a tenth. A click on the track goes there."),
+    (", .", "step", "One step back or on, and stand still there; < and > ten."),
+    ("e E", "evaluation", "To the next evaluation, or the one before; n and N too."),
+    ("- +", "speed", "Slower or faster: 1 to 1,000 times as fast as it was."),
+    (":", "to step", "To a step; where a run went back, to when it was taken for the last time."),
+    ("home end", "ends", "To the beginning, or to the end, where a run that goes on is followed."),
+)
+"""What those keys are told as."""
 
 
 def visit_run(app: CockpitApp, run: Run) -> None:
@@ -64,6 +74,15 @@ class ReplayScreen(MainScreen, inherit_bindings=False):
         moves = Binding.make_bindings([*((key, action, "") for key, action in _MOVES), ("escape", "back", "")])
         for binding in (*bindings(action for action in ACTIONS if _is_for_logs(action)), *moves):
             keys[binding.key] = [binding]  # what moves in time has its key before what has it elsewhere
+
+    def keys_told(self) -> tuple[tuple[str, str, str], ...]:
+        taken = {key for keys, _ in _MOVES for key in keys.split(",")}
+        others = [action for action in ACTIONS if _is_for_logs(action)]
+        return (
+            *_TOLD,
+            *(("" if taken.issuperset(action.bound_keys) else action.key_label, action.label, action.help)
+              for action in others),
+        )  # fmt: skip
 
     def make_keys(self) -> KeyBar:
         return ReplayKeys(id="keys")

@@ -220,10 +220,11 @@ class Wall(RowsWidget):
         right: list[Piece] = [(f"{self._when()} ", ink.FAINT)]
         lines = [row(width, left, right if width_of(left) + width_of(right) < width - 2 else [])]
         if losses:
-            first, last = perplexity(losses[0][1]), perplexity(losses[-1][1])
-            pieces: list[Piece] = [(" perplexity of the prompt itself  ", ink.DIM), (first, ink.TEXT)]
-            pieces += [(f" at step {losses[0][0]:,}", ink.FAINT), (" → ", ink.FAINT), (last, ink.BRIGHT)]
-            pieces += [(f" at step {losses[-1][0]:,}  ", ink.FAINT)]
+            pieces: list[Piece] = [(" perplexity of the prompt itself  ", ink.DIM)]
+            if len(losses) > 1:
+                pieces.append((perplexity(losses[0][1]), ink.TEXT))
+                pieces += [(f" at step {losses[0][0]:,}", ink.FAINT), (" → ", ink.FAINT)]
+            pieces += [(perplexity(losses[-1][1]), ink.BRIGHT), (f" at step {losses[-1][0]:,}  ", ink.FAINT)]
             cells = min(len(losses), width - width_of(pieces) - 2)
             if len(losses) > 2 and cells >= 3:
                 values = np.array([loss for _, loss in losses])

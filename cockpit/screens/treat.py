@@ -119,7 +119,7 @@ def difference(app: CockpitApp, treatment: Treatment) -> list[list[Piece]]:
 def may_steer(app: CockpitApp) -> bool:
     """Whether anything may be done here; says so where not."""
     if app.options.readonly:
-        app.say("nothing is done here: --readonly only watches; start without it to steer", "warning")
+        app.say("nothing is done here: this screen only watches (--readonly or --watch)", "warning")
     return not app.options.readonly
 
 

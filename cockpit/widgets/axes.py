@@ -92,7 +92,7 @@ class XAxis:
         return self.step(0.0), self.step(1.0)
 
     def ticks(self, most: int) -> list[tuple[float, str]]:
-        """Round values, at most about `most`: the place and the label of each."""
+        """Round values, at most about `most`: the place and the label of each, empty where it would say nothing new."""
         if self.log:
             decades = [(10.0**power, factor) for power in range(math.floor(self.u0), math.ceil(self.u1) + 1)
                        for factor in (1, 2, 5)]  # fmt: skip
@@ -109,7 +109,8 @@ class XAxis:
         else:
             values = plot.ticks(self.u0, self.u1, most, whole=self.kind == "step")
         span = self.u1 - self.u0
-        return [(((math.log10(v) if self.log else v) - self.u0) / span, label(self.kind, v)) for v in values]
+        places = [((math.log10(v) if self.log else v) - self.u0) / span for v in values]
+        return list(zip(places, plot.distinct(values, [label(self.kind, v) for v in values]), strict=True))
 
 
 def x_axis(state: RunState, lens: Lens, extent: tuple[float, float]) -> XAxis:

@@ -11,6 +11,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 
 from cockpit import format as fmt
+from cockpit.pace import pace, peak_flops
 from cockpit.sanitize import clean_line
 from cockpit.series import Series
 from cockpit.state import RunState
@@ -71,18 +72,16 @@ def ms_per_iter(state: RunState) -> Reading:
 
 
 def tokens_per_s(state: RunState) -> Reading:
-    """Mean speed of the newest 20 steps."""
-    recent = state.tokens_per_s.y[-20:]
-    return Reading("tokens/s", fmt.number(float(recent.mean()) if len(recent) else None), "", (), state.tokens_per_s)
+    """At the time that ms/iter says."""
+    return Reading("tokens/s", fmt.number(pace(state).tokens_per_s), "", (), state.tokens_per_s)
 
 
 def mfu(state: RunState) -> Reading:
-    """Mean model FLOPs utilization of the newest 20 steps, and of which peak."""
-    recent = state.mfu.y[-20:]
-    value = float(recent.mean()) if len(recent) else None
+    """Model FLOPs utilization at the time that ms/iter says, and of which peak."""
+    value, peak = pace(state).mfu, peak_flops(state)
     notes, started = (), state.started
-    if started and started.peak_flops:
-        peak = f"of {fmt.significant(started.peak_flops / 1e12)} TFLOP/s"
+    if started and peak:
+        peak = f"of {fmt.significant(peak / 1e12)} TFLOP/s"
         if started.peak_source == "measured":
             notes = (f"{peak}, measured peak", "measured peak", "measured")
         else:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from textual.strip import Strip
 
 from cockpit import format as fmt
+from cockpit.reducer import spike_text, stall_text
 from cockpit.sanitize import clean_line
-from cockpit.state import RunState, spike_text, stall_text
+from cockpit.state import RunState
 from cockpit.widgets import ink
 from cockpit.widgets.panes import wrap
 from cockpit.widgets.rows import Piece, RowsWidget, row
@@ -67,7 +68,7 @@ def outcome(state: RunState) -> list[Piece]:
     if state.finished:
         return _result(state)
     spike = state.spike
-    if spike and spike.action == "pause" and spike.step == state.step and state.state == "paused":
+    if spike and spike.action == "pause" and spike.step == state.step and state.stands_still:
         keys = "  space goes on, r changes settings, q leaves"
         return [("! ", ink.WARNING), (spike_text(spike), ink.WARNING), (keys, ink.TEXT)]
     if state.stalled:

@@ -135,15 +135,16 @@ def draw(comparison: Comparison, axis: Axis, logarithmic: bool, width: int, heig
     y0, y1, values = plot.scale(*_losses(drawn, x0, x1), plot_rows)
     chars = np.full((plot_rows, cells), ord(" "), dtype=np.uint32)
     styles = np.full((plot_rows, cells), _BLANK, dtype=np.uint8)
-    labels = _grid(chars, styles, values, y0, y1)
+    losses = _grid(chars, styles, values, y0, y1)
     for number, line in enumerate(drawn):
         _draw_line(chars, styles, line, number, (x0, x1), (y0, y1))
     for number, line in enumerate(drawn):
         _number(chars, styles, line, number, (x0, x1), (y0, y1))
     inks = (*_FIXED, *RUNS)
-    rows = [plot_row(labels.get(index), chars[index], styles[index], width, inks) for index in range(plot_rows)]
+    rows = [plot_row(losses.get(index), chars[index], styles[index], width, inks) for index in range(plot_rows)]
     at = _ticks(axis, x0, x1, logarithmic, cells)
-    ticks = [((place - x0) / (x1 - x0), _label(axis, value)) for place, value in at]
+    labels = plot.distinct([value for _, value in at], [_label(axis, value) for _, value in at])
+    ticks = [((place - x0) / (x1 - x0), label) for (place, _), label in zip(at, labels, strict=True)]
     return [*rows, axis_row(ticks, cells, width), label_row(ticks, WORDS[axis], cells, width)]
 
 

@@ -229,7 +229,24 @@ def log_scale(bottom: float, top: float, rows: int) -> tuple[float, float, list[
 
 
 def tick_labels(values: Sequence[float]) -> list[str]:
-    """Round values as labels of at most six characters, with as many decimals as tell them apart."""
+    """Round values as labels of at most six characters, with as many decimals as tell them apart; see `distinct`."""
+    return distinct(values, _labels(values))
+
+
+def distinct(values: Sequence[float], labels: Sequence[str]) -> list[str]:
+    """Each label once: of values that are written alike only the roundest keeps it; those of the others are empty."""
+    owner: dict[str, float] = {}
+    for value, label in zip(values, labels, strict=True):
+        owner[label] = min(owner.get(label, value), value, key=_digits)
+    return [label if owner[label] == value else "" for value, label in zip(values, labels, strict=True)]
+
+
+def _digits(value: float) -> int:
+    """Characters that write a value's digits, to nine of them: the fewer, the rounder it is."""
+    return len(f"{abs(value):.8e}".partition("e")[0].rstrip("0"))
+
+
+def _labels(values: Sequence[float]) -> list[str]:
     known = [abs(value) for value in values if value]
     if not known:
         return ["0"] * len(values)

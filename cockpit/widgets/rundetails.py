@@ -118,7 +118,7 @@ def _found(glance: Glance) -> list[Piece]:
         return _pairs(("doctor", "nothing found"))
     worst, *others = glance.checkup.findings
     glyph, style = GLYPHS.get(worst.severity, GLYPHS["warning"])
-    more = f" and {len(others)} more" if others else ""
+    more = f"   and {len(others)} more found" if others else ""
     return [(f"   {glyph} ", style), (clean_line(worst.title), ink.TEXT), (more, ink.DIM)]
 
 

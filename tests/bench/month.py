@@ -17,8 +17,9 @@ import threading
 import time
 from pathlib import Path
 
+from cockpit.reducer import reduce
 from cockpit.runs import Run
-from cockpit.state import RunState, reduce
+from cockpit.state import RunState
 from gpt import events as ev
 from gpt.rollcall import summary
 

@@ -1,6 +1,6 @@
 """A training loop as most people write it, to measure ours against: same shape, same math, same batches, same weights.
 
-    python tests/bench/plain_loop.py PROFILE.json [--steps N] [--warmup N]
+    python tests/bench/plain_loop.py PROFILE.json [--steps N] [--warmup N] [--take FD --give FD]
 
 What is usual here and not in ours: a batch is stacked row by row from a memory map, AdamW is the default one (on a GPU
 the fused one, as nanoGPT has it), the loss is read by `.item()` every step, clipping is torch's own. Device, precision,
@@ -37,6 +37,7 @@ from gpt.evaluate import finite
 from gpt.ledger import TimeLedger
 from gpt.schedule import learning_rate
 from gpt.snapshot import build
+from gpt.turns import Turns
 
 
 class Attention(nn.Module):
@@ -126,8 +127,11 @@ def prepare(profile: Profile, folder: Path) -> None:
         data.train.first(len(data.train)).astype(np.uint16).tofile(folder / "train.bin")
 
 
-def train(profile: Profile, folder: Path, steps: int, warmup: int) -> tuple[list[float], list[float]]:
+def train(
+    profile: Profile, folder: Path, steps: int, warmup: int, turns: Turns | None = None
+) -> tuple[list[float], list[float]]:
     """(losses, seconds) of all steps, from what `prepare` has written."""
+    turns = turns or Turns()
     device = choose(msgspec.structs.replace(profile, device=DeviceConfig(peak_tflops=1.0)))  # or it would be measured
     torch.set_flush_denormal(False)  # ours alone switches it on
     weights = torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)
@@ -147,6 +151,7 @@ def train(profile: Profile, folder: Path, steps: int, warmup: int) -> tuple[list
     size, accum = profile.micro_batch_size, profile.grad_accum_steps
     losses, seconds = [], []
     for step in range(warmup + steps):
+        turns.wait()
         start = time.perf_counter()
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, optim, profile.train.max_steps)
@@ -164,6 +169,7 @@ def train(profile: Profile, folder: Path, steps: int, warmup: int) -> tuple[list
         optimizer.zero_grad(set_to_none=True)
         losses.append(total.item())  # on a GPU this waits for the step
         seconds.append(time.perf_counter() - start)
+    turns.finish()
     return losses, seconds
 
 
@@ -179,7 +185,8 @@ def main() -> None:
             done = subprocess.run([sys.executable, "-P", __file__, path, "--prepare", folder], check=False)
             if done.returncode:
                 sys.exit(done.returncode)
-            losses, seconds = train(profile, Path(folder), steps, warmup)
+            turns = Turns(numbers.get("--take"), numbers.get("--give"))
+            losses, seconds = train(profile, Path(folder), steps, warmup, turns)
     except UserError as error:
         sys.exit(_refuse(str(error)))
     except torch.OutOfMemoryError:

@@ -10,8 +10,9 @@ from cockpit import keymap, logfile, nanogpt_log, profile
 from cockpit.driver import Keys
 from cockpit.link import wire
 from cockpit.link.place import knock
+from cockpit.reducer import reduce, reduce_all
 from cockpit.runs import Run
-from cockpit.state import RunState, reduce, reduce_all
+from cockpit.state import RunState
 from gpt import events as ev
 from gpt.commands import Pause, Sample
 from gpt.config import Profile

@@ -18,8 +18,9 @@ import pynvml
 
 from cockpit import profile as profiles
 from cockpit.link import local
+from cockpit.reducer import reduce, reduce_all
 from cockpit.runs import Run
-from cockpit.state import RunState, reduce, reduce_all
+from cockpit.state import RunState
 from cockpit.telemetry import Telemetry
 from gpt import checkpoint, commands, tokens, watchdog
 from gpt import events as ev

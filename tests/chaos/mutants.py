@@ -55,7 +55,7 @@ MUTANTS = (
         "the old one kept until the new one is durable", "gpt/checkpoint.py", "    place.rename(aside)\n",
         "    shutil.rmtree(place)\n    aside.mkdir()\n", CRASHES,
     ),
-    Mutant("the hash check", "gpt/checkpoint.py", "if _hash(path / name) != expected:", "if False:", CRASHES),
+    Mutant("the hash check", "gpt/checkpoint.py", "if durable.sha256_of(path / name) != expected:", "if False:", CRASHES),
     Mutant(
         "the hash of state.json itself", "gpt/checkpoint.py",
         'document.pop("sha256") != _document_hash(document)', 'not document.pop("sha256")', CRASHES,

@@ -14,8 +14,9 @@ from unittest import mock
 
 from cockpit import eventlog
 from cockpit.eventlog import EventLog
+from cockpit.reducer import reduce
 from cockpit.runs import Run
-from cockpit.state import RunState, reduce
+from cockpit.state import RunState
 from cockpit.widgets.notice import outcome
 from gpt import checkpoint, saver
 from gpt.errors import RunError

@@ -14,12 +14,14 @@ from typing import NamedTuple
 import psutil
 
 from cockpit.link.socket import SocketLink
+from cockpit.reducer import reduce, reduce_all
 from cockpit.runs import Run
-from cockpit.state import RunState, reduce, reduce_all
+from cockpit.state import RunState
 from gpt import commands
 from gpt import events as ev
 from tests.chaos.gate import Effort, Outcome, gate, scratch_folder
-from tests.terminal.harness import PATIENCE, PROFILE, patched
+from tests.patience import PATIENCE
+from tests.terminal.harness import PROFILE, patched
 from tests.tiny_runs import sums
 
 SECONDS = 300.0

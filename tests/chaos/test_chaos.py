@@ -93,6 +93,22 @@ def test_a_victim_dies_in_what_it_does(phase: str | None) -> None:
     assert death.phase == "save" or phase is None
 
 
+def test_a_victim_that_fails_is_told_from_one_that_is_killed() -> None:
+    def fails(words: victims.Words) -> None:
+        words.doing("save")
+        os._exit(3)
+
+    def is_killed(words: victims.Words) -> None:
+        words.acknowledge("alive")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert "failed while doing save" in victims.live(fails).crash
+    lost = victims.live(is_killed)
+    assert lost.said == ["alive"] and "failed while doing start" in lost.crash
+    whole = victims.live(lambda words: words.acknowledge("alive"))
+    assert (whole.phase, whole.said, whole.crash) == ("end", ["alive"], "")
+
+
 def test_each_module_registers_the_gates_that_are_said_to_be_in_it() -> None:
     for name, numbers in chaos.MODULES.items():
         module = importlib.import_module(f"tests.chaos.{name}")

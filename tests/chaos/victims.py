@@ -58,6 +58,30 @@ class Death:
     """What is wrong with it beside being dead."""
 
 
+class _Victim:
+    """One forked process, from its birth to what it has left."""
+
+    def __init__(self, life: Callable[[Words], None]) -> None:
+        self.memory = mmap.mmap(-1, 1 + len(PHASES))
+        self._pipe, theirs = os.pipe()
+        self.pid = os.fork()
+        if not self.pid:
+            _live(life, Words(theirs, self.memory), self._pipe)
+        os.close(theirs)
+
+    def death(self, *, killed: bool) -> Death:
+        """Waits until it has ended, and says how; it has failed unless it came to its end or was killed as meant."""
+        said = b""
+        while block := os.read(self._pipe, 65536):
+            said += block
+        os.close(self._pipe)
+        _, status = os.waitpid(self.pid, 0)
+        phase, code = PHASES[self.memory[0]], os.waitstatus_to_exitcode(status)
+        is_meant = code == 0 or (killed and code == -signal.SIGKILL)
+        crash = "" if is_meant else f"it failed while doing {phase} (exit code {code})"
+        return Death(phase, said.decode().split("\n")[:-1], crash)
+
+
 def kill(life: Callable[[Words], None], chance: random.Random, *, within: float, phase: str | None = None) -> Death:
     """Lets a victim live and kills it.
 
@@ -65,29 +89,17 @@ def kill(life: Callable[[Words], None], chance: random.Random, *, within: float,
         within: seconds; it is killed at a random instant of as many.
         phase: they begin once it does this; None: with its birth. One that ends without is not killed.
     """
-    memory = mmap.mmap(-1, 1 + len(PHASES))
-    ours, theirs = os.pipe()
-    pid = os.fork()
-    if not pid:
-        _live(life, Words(theirs, memory), ours)
-    os.close(theirs)
-    crash, until = "", time.monotonic() + PATIENCE
+    victim, until = _Victim(life), time.monotonic() + PATIENCE
     try:
         if phase is not None:
-            _await(memory, PHASES.index(phase), until)
+            _await(victim.memory, PHASES.index(phase), until)
         time.sleep(chance.random() ** 2 * within)  # sooner rather than later: what was waited for may be short
     finally:
-        os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-    if time.monotonic() > until:
-        crash = f"it hung while doing {PHASES[memory[0]]}"
-    said = b""
-    while block := os.read(ours, 65536):
-        said += block
-    os.close(ours)
-    if os.WIFEXITED(status) and os.WEXITSTATUS(status):
-        crash = f"it failed while doing {PHASES[memory[0]]}"
-    return Death(PHASES[memory[0]], said.decode().split("\n")[:-1], crash)
+        os.kill(victim.pid, signal.SIGKILL)
+        death = victim.death(killed=True)
+    if time.monotonic() > until and not death.crash:
+        death.crash = f"it hung while doing {death.phase}"
+    return death
 
 
 def _await(memory: mmap.mmap, phase: int, until: float) -> None:
@@ -103,18 +115,7 @@ def _await(memory: mmap.mmap, phase: int, until: float) -> None:
 
 def live(life: Callable[[Words], None]) -> Death:
     """Lets a victim live to its end."""
-    memory = mmap.mmap(-1, 1 + len(PHASES))
-    ours, theirs = os.pipe()
-    pid = os.fork()
-    if not pid:
-        _live(life, Words(theirs, memory), ours)
-    os.close(theirs)
-    said = b""
-    while block := os.read(ours, 65536):
-        said += block
-    os.close(ours)
-    _, status = os.waitpid(pid, 0)
-    return Death(PHASES[memory[0]], said.decode().split("\n")[:-1], "" if not status else "it failed")
+    return _Victim(life).death(killed=False)
 
 
 def _live(life: Callable[[Words], None], words: Words, ours: int) -> None:

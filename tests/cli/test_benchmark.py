@@ -60,11 +60,13 @@ def test_the_json_has_the_keys_that_scripts_rely_on(
 ) -> None:
     asked: list[list[str]] = []
 
-    def measured(arguments: list[str]) -> dict[str, Any]:
-        asked.append(arguments)
-        return {"ms_per_iter": 2000.0, "losses": [3.0, 2.75]} if "plain_loop" in arguments[0] else RUN
+    def measured(*commands: list[str]) -> list[dict[str, Any]]:
+        asked.extend(commands)
+        plain = {"ms_per_iter": 2000.0, "losses": [3.0, 2.75]}
+        return [plain if "plain_loop" in command[0] else RUN for command in commands]
 
     monkeypatch.setattr(benchmark, "_measure", measured)
+    monkeypatch.setattr(benchmark, "_measure_in_turns", measured)
     monkeypatch.setattr(benchmark, "measure_screen", lambda profile, text, **options: SCREEN)
     assert left("mine.toml", "--json", "--baseline", "--screen", "--repeats", "2", "--steps", "7") == 0
     out, err = capsys.readouterr()
@@ -85,7 +87,7 @@ def test_the_json_has_the_keys_that_scripts_rely_on(
 def test_without_being_asked_for_the_plain_loop_and_the_screen_are_left_out(
     desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(benchmark, "_measure", lambda arguments: RUN)
+    monkeypatch.setattr(benchmark, "_measure", lambda command: [RUN])
     assert left("mine.toml", "--json") == 0
     assert not {"ratio", "screen_cost", "losses"}.intersection(json.loads(capsys.readouterr().out))
 
@@ -145,7 +147,7 @@ def test_a_number_out_of_range_is_refused(mistake: dict[str, Any]) -> None:
 def test_a_mistake_is_one_line_and_starts_nothing(
     desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], line: str
 ) -> None:
-    monkeypatch.setattr(benchmark, "_measure", lambda arguments: pytest.fail("a measurement was started"))
+    monkeypatch.setattr(benchmark, "_measure", lambda *commands: pytest.fail("a measurement was started"))
     assert left(*arguments) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith(f"gpt-cockpit: {line}") and err.count("\n") == 1
@@ -175,7 +177,7 @@ def test_a_measurement_that_fails_says_why(
     first: str, last: str,
 ) -> None:  # fmt: skip
     measure = benchmark._measure
-    monkeypatch.setattr(benchmark, "_measure", lambda arguments: measure(["-c", f"import sys\n{code}"]))
+    monkeypatch.setattr(benchmark, "_measure", lambda command: measure(["-c", f"import sys\n{code}"]))
     assert left("mine.toml") == exit_code
     out, err = capsys.readouterr()
     lines = err.splitlines()
@@ -183,11 +185,71 @@ def test_a_measurement_that_fails_says_why(
     assert exit_code == 1 or len(lines) == 1
 
 
+CHILD = "import os, time, pathlib; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(100)"
+
+PLAYER = """
+import json, sys
+from gpt import turns
+turns.TURN_SECONDS = 0
+turn = turns.Turns(int(sys.argv[-3]), int(sys.argv[-1]))
+def note(what):
+    with open("log", "a") as log:
+        log.write(what)
+for step in range(int(sys.argv[2])):
+    turn.wait()
+    note(sys.argv[1])
+turn.finish()
+note(sys.argv[1].upper())
+print(json.dumps({"waited": turn.waited}))
+"""
+
+
+def play(name: str, steps: int) -> list[str]:
+    """A measurement of `steps` turns of one step each, which notes them, and its end in upper case."""
+    return ["-c", PLAYER, name, str(steps)]
+
+
+@pytest.mark.parametrize(("ours", "others", "log"), [(5, 3, "abababaa"), (2, 4, "ababbb"), (1, 1, "ab"), (0, 2, "bb")])
+def test_two_that_are_compared_take_turns_to_the_end(desk: Path, ours: int, others: int, log: str) -> None:
+    results = benchmark._measure_in_turns(play("a", ours), play("b", others))
+    assert Path("log").read_text() in (f"{log}AB", f"{log}BA"), "what follows the steps is in nobody's way"
+    assert all(result["waited"] > 0 for result in results if ours)
+
+
+def test_a_turn_is_some_steps_long(desk: Path) -> None:
+    long = PLAYER.replace("TURN_SECONDS = 0", "TURN_SECONDS = 1000")
+    benchmark._measure_in_turns(["-c", long, "a", "4"], ["-c", long, "b", "3"])
+    assert Path("log").read_text() in ("aaaabbbAB", "aaaabbbBA")
+
+
+def test_one_whose_other_dies_goes_on_alone(desk: Path) -> None:
+    with pytest.raises(MeasurementError, match="ended with 3"):
+        benchmark._measure_in_turns(play("a", 3), ["-c", "import os; os._exit(3)"])
+    assert Path("log").read_text() == "aaaA"
+
+
+def test_where_ours_fails_the_other_is_ended(desk: Path) -> None:
+    fails = "import os, sys, time\nwhile not (os.path.exists('pid') and os.path.getsize('pid')): time.sleep(0.01)\n"
+    fails += "sys.exit(print('no such device', file=sys.stderr) or 2)"
+    with pytest.raises(RunError, match="no such device"):
+        benchmark._measure_in_turns(["-c", fails], ["-c", CHILD])
+    assert not is_alive(int(Path("pid").read_text()))
+
+
+@pytest.mark.parametrize(("device", "takes_turns"), [("cpu", True), ("cuda", False), ("mps", False), ("auto", True)])
+def test_where_two_may_not_fit_into_memory_they_come_one_after_the_other(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, device: str, takes_turns: bool
+) -> None:
+    called: list[str] = []
+    for name in ("_measure", "_measure_in_turns"):
+        monkeypatch.setattr(benchmark, name, lambda *commands, name=name: called.append(name) or [RUN, RUN])
+    monkeypatch.setattr("gpt.runtime.has_card", lambda: False)
+    assert left("mine.toml", "--baseline", "--repeats", "1", "--set", f"train.device={device}") == 0
+    assert called == ["_measure_in_turns" if takes_turns else "_measure"]
+
+
 def test_our_own_failure_is_no_users_error() -> None:
     assert not issubclass(MeasurementError, RunError)
-
-
-CHILD = "import os, time, pathlib; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(100)"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -195,7 +257,7 @@ def test_a_signal_ends_the_bench_and_leaves_no_child(desk: Path, number: int, co
     program = (
         "from cockpit import benchmark, cli\n"
         "measure = benchmark._measure\n"
-        f"benchmark._measure = lambda arguments: measure(['-c', {CHILD!r}])\n"
+        f"benchmark._measure = lambda command: measure(['-c', {CHILD!r}])\n"
         "cli.main(['bench', 'mine.toml'])"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from cockpit import __version__, cli
 from gpt import errors
@@ -151,7 +152,10 @@ def test_our_own_error_keeps_its_traceback(session: Session) -> None:
         (["mine.toml", "--headles"], "Unknown option: --headles. Did you mean --headless?"),
         (["mine.toml", "other.toml"], "Unused Tokens: ['other.toml']."),
         (["mine.toml", "--run"], "Parameter --run requires an argument."),
-        (["min"], "no profile min; did you mean mine.toml?"),
+        (["min"], "no profile or command min; did you mean mine.toml?"),
+        (["runz"], "no profile or command runz; did you mean gpt-cockpit runs?"),
+        (["./runz"], "no profile runz; profiles are "),
+        (["zzz"], "no profile or command zzz; profiles are "),
         (["mine.toml", "--set", "train.max_stesp=1"], "--set: unknown key train.max_stesp; did you mean max_steps?"),
         (["runs", "--jsn"], "Unknown option: --jsn. Did you mean --json?"),
     ],
@@ -164,6 +168,16 @@ def test_a_mistake_on_the_command_line_is_one_line_and_exit_2(
     assert out == ""
     assert err.startswith(f"gpt-cockpit: {line}") and err.count("\n") == 1
     assert not session.asked and not Path("runs").exists()
+
+
+def test_help_wraps_an_entry_once_and_goes_on_below_it(
+    session: Session, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli.app, "console", Console(width=60))  # the app keeps the first it has made
+    assert exit_code("--help") == 0
+    out = capsys.readouterr().out
+    assert "\n  wait: Waits for the end of a run. Exits as it does: 0\n      finished or stopped, " in out
+    assert "\n  --nproc INT: Train on this many ranks of this machine, a\n      process each.\n" in out
 
 
 def test_alone_it_explains_itself_and_lists_the_profiles_with_their_commands(

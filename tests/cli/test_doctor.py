@@ -106,6 +106,13 @@ def test_a_sound_profile_has_nothing_wrong(capsys: pytest.CaptureFixture[str]) -
     assert rules(capsys, "mine.toml") == {}
 
 
+def test_data_that_is_not_here_is_not_passed_for_sound(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.toml").write_text(PROFILE.replace('name = "python-stdlib"', 'dir = "data/mine"'))
+    code, said = doctor(capsys, "mine.toml")
+    assert code == 0 and said.startswith("profile mine: nothing found wrong\nIts data was not looked at: data.dir: no ")
+    assert rules(capsys, "mine.toml") == {}
+
+
 def test_before_a_run_its_settings_are_looked_at(capsys: pytest.CaptureFixture[str]) -> None:
     found = rules(capsys, "mine.toml", "--set", "optim.warmup_steps=1000", "--set", "optim.learning_rate=0.1")
     assert found["warmup"]["severity"] == "critical" and found["warmup"]["evidence"]["warmup_steps"] == 1000
@@ -162,7 +169,9 @@ def test_a_rule_that_there_is_none_of_cannot_be_silenced() -> None:
         (["mine.toml", "--profile", "mine"], "--profile gives the settings of a log"),
         (["--log", "missing.log"], "missing.log cannot be read"),
         (["--log", "mine.toml"], "holds no line of nanoGPT's"),
-        (["ambr"], "or the run amber?"),
+        (["ambr"], "no profile or run ambr; did you mean the run amber?"),
+        (["min"], "no profile or run min; did you mean mine.toml?"),
+        (["zzz"], "; gpt-cockpit runs lists the runs"),
         (["amber", "--set", "train.seed=1"], "leave --set out"),
     ],
 )

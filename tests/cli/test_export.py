@@ -13,8 +13,9 @@ import pytest
 from cockpit import cli, curves
 from cockpit.curves import COLUMNS, kept_events, rows
 from cockpit.export import export
+from cockpit.reducer import reduce_all
 from cockpit.runs import Run
-from cockpit.state import RunState, reduce_all
+from cockpit.state import RunState
 from gpt import checkpoint
 from gpt import events as ev
 from gpt.errors import CheckpointError, RunError, UserError

@@ -170,6 +170,19 @@ def test_the_report_says_what_was_reached_and_how_to_go_on(tmp_path: Path, monke
     ]
 
 
+def test_on_a_terminal_a_long_line_of_the_report_goes_on_below_with_each_figure_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    stream = Terminal()
+    reporter = HeadlessReporter(PROFILE, stream=stream)
+    reporter.show(step(1))
+    ledger = {"startup": 10.0, "train": 70.0, "evaluate": 15.0, "sample": 5.0}
+    reporter.show(ev.LedgerUpdated(seconds=ledger, wall=100.0))
+    told = reporter.report()
+    assert "  time     1 m 40 s: startup 10.0 %  train 70.0 %\n           evaluate 15.0 %  sample 5.0 %" in told
+
+
 def test_a_run_at_its_last_step_goes_on_only_with_more_steps(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "runs", "x", "demo")
     saved = ev.CheckpointSaved(step=2000, path="checkpoints/x", size=1, seconds=0.1, reason="end")

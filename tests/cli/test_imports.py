@@ -23,7 +23,7 @@ def imported_by(code: str) -> set[str]:
         "gpt.events", "gpt.commands", "gpt.config", "gpt.schedule", "gpt.steering", "gpt.ledger", "gpt.flops",
         "gpt.errors", "gpt.live", "gpt.strict", "gpt.guard", "gpt.noise", "gpt.memory", "cockpit.cli",
         "cockpit.profile", "cockpit.source", "cockpit.runs", "cockpit.planning.plan", "cockpit.planning.here",
-        "cockpit.eventlog", "cockpit.state", "cockpit.headless", "cockpit.listing",
+        "cockpit.eventlog", "cockpit.state", "cockpit.reducer", "cockpit.headless", "cockpit.listing",
         "cockpit.glance", "cockpit.logfile", "cockpit.logbook", "cockpit.deletion", "cockpit.watching",
         "cockpit.link.replay",
         "cockpit.commands_export", "cockpit.export", "cockpit.card", "cockpit.curves", "cockpit.trackers",

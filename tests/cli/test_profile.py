@@ -314,6 +314,14 @@ def test_a_missing_profile_names_the_nearest_that_exists(name: str) -> None:
         profiles.find(name)
 
 
+def test_other_toml_beside_them_is_not_named_as_a_profile() -> None:
+    write(DATA, "mine.toml")
+    write('[project]\nname = "another"\n', "pyproject.toml")
+    with pytest.raises(ProfileError, match=r"profiles are .*mine") as refused:
+        profiles.find("xyzzy")
+    assert "pyproject" not in str(refused.value)
+
+
 def test_a_folder_is_no_profile() -> None:
     Path("here").mkdir()
     with pytest.raises(ProfileError, match="here is a folder; name a profile in it"):

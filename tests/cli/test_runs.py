@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cockpit import listing, naming, runlock, watching
+from cockpit import cli, listing, naming, runlock, watching
 from cockpit.runs import Run, latest, list_runs
 from gpt import events as ev
 from gpt.errors import RunError
@@ -261,6 +261,16 @@ def test_a_replay_without_a_terminal_names_what_shows_the_run_without_one(
     monkeypatch.setattr(watching, "is_interactive", lambda: False)
     with pytest.raises(RunError, match=f"no terminal to draw on; gpt-cockpit report {run.name}"):
         watching.replay(run.name, run.path.parent, speed=1, at_end=False)
+
+
+def test_a_replay_wears_the_theme_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, shown = create(tmp_path), []
+    monkeypatch.setattr(watching, "is_interactive", lambda: True)
+    monkeypatch.setattr(watching, "show", lambda app: shown.append(app) or 0)
+    arguments = ["replay", run.name, "--theme", "light", "--runs-dir", str(run.path.parent)]
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(arguments)
+    assert [app.options.theme for app in shown] == ["light"]
 
 
 def test_the_list_of_runs_says_the_worst_that_the_doctor_found(tmp_path: Path) -> None:

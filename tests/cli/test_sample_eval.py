@@ -262,6 +262,16 @@ def test_models_with_different_tokenizers_stand_side_by_side_and_only_their_bits
     assert commands_eval.ONLY_BPB not in capsys.readouterr().out
 
 
+def test_a_slow_measurement_says_in_a_pipe_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("text.txt").write_text("3 + 4 = 7\n" * 40)
+    monkeypatch.setattr("cockpit.progress.ELSEWHERE", 0.0)
+    assert command("eval", "mine", "--text", "text.txt", "--json") == 0
+    out, err = capsys.readouterr()
+    assert len(json.loads(out)) == 1 and err.splitlines()[-1] == "mine: 100 % measured"
+
+
 def test_more_sources_are_measured_on_the_first_ones_data(
     characters: list[Event], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from cockpit import profile as profiles
 from cockpit.pseudoterminal import PseudoTerminal, has_visible
+from cockpit.reducer import reduce
 from cockpit.runs import Run
 from cockpit.screencost import Window, summarize, window_of
-from cockpit.state import RunState, reduce
+from cockpit.state import RunState
 from cockpit.trial import MeasurementError, failure, lengthen, settings
 from gpt import events as ev
 from gpt.errors import RunError

@@ -95,6 +95,17 @@ async def test_an_open_box_says_what_the_run_does_meanwhile() -> None:
         assert "EVALUATING" in str(app.screen.query_one("#box-run").render())
 
 
+@pytest.mark.parametrize("beside", ["paused", "saving", "sampling", "evaluating"])
+async def test_space_lets_a_paused_run_go_on_whatever_it_does_meanwhile(beside: str) -> None:
+    """It may do so between the look at the screen and the key."""
+    link = FakeLink([*story(), ev.Paused(step=1), ev.StateChanged(state=beside, step=1)])
+    await press(still_app(link), "space")
+    assert link.sent == [do.Continue()]
+    link = FakeLink([*story(), ev.StateChanged(state=beside, step=1)])
+    await press(still_app(link), "space")
+    assert link.sent == [do.Pause()]
+
+
 async def test_leaving_a_paused_run_to_itself_lets_it_go_on() -> None:
     link = FakeLink([*story(), ev.Paused(step=1), ev.StateChanged(state="paused", step=1)])
     await press(still_app(link), "q", "d")
@@ -231,6 +242,18 @@ async def test_failure_is_shown_with_its_reason() -> None:
     assert "FAILED" in shown and "failed in train at step 900" in shown and "lower train.micro_batch_size" in shown
 
 
+async def test_a_failure_that_comes_while_the_screen_stands_has_the_rows_its_reason_needs() -> None:
+    why = "the last checkpoint could not be written (No space left on device); mend that and resume the run"
+    app = still_app(FakeLink(story()))
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.pause()
+        assert isinstance(app.link, FakeLink)
+        app.link.deliver(ev.Failed(step=900, phase="train", error=why))
+        app.frame(force=True)
+        await pilot.pause()
+        assert "mend that and resume the run" in " ".join(screen_text(app).split())
+
+
 async def test_failed_checkpoint_stays_until_one_succeeds() -> None:
     link = FakeLink([*story(), ev.CheckpointFailed(step=900, error="disk full")])
     app = still_app(link)
@@ -262,6 +285,21 @@ async def test_state_and_progress_are_in_the_header() -> None:
     shown = (await press(still_app(FakeLink(paused_story())))).splitlines()[0]
     for part in ("demo", "amber-heron", "AMD EPYC, 2 threads", "fp32", "PAUSED", "900 / 2,000", "45.0 %", "ETA"):
         assert part in shown
+
+
+async def test_what_becomes_of_the_link_is_shown_though_nothing_happens_in_the_run() -> None:
+    link = FakeLink(paused_story())
+    app = still_app(link)
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        link.standing = "the ranks are started anew"
+        app.frame()
+        await pilot.pause()
+        assert link.standing in screen_text(app)
+        link.standing = ""
+        app.frame()
+        await pilot.pause()
+        assert "started anew" not in screen_text(app)
 
 
 async def test_measured_peak_is_labelled_as_measured() -> None:

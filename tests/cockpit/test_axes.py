@@ -9,7 +9,8 @@ import pytest
 from played_runs import START, run_started, step_done
 
 from cockpit.lens import AXES, Lens
-from cockpit.state import RunState, reduce_all
+from cockpit.reducer import reduce_all
+from cockpit.state import RunState
 from cockpit.widgets import plot
 from cockpit.widgets.axes import label, panned, x_axis, zoomed
 from cockpit.widgets.drawing import step_range
@@ -114,3 +115,26 @@ def test_a_logarithmic_scale_has_round_ticks_within_it(span: tuple[float, float]
     assert 2 <= len(ticks) <= 10 and all(y0 - 1e-9 <= tick <= y1 + 1e-9 for tick in ticks)
     labels = plot.tick_labels([10**tick for tick in ticks])
     assert all(len(text) <= 6 for text in labels) and len(set(labels)) == len(labels)
+
+
+@pytest.mark.parametrize("value", [3e-7, 1e-4, 6e-4, 0.1, 2.5, 12_345.0, 1e6])
+@pytest.mark.parametrize("rows", [5, 14, 30])
+def test_an_axis_of_a_constant_never_says_the_same_twice(value: float, rows: int) -> None:
+    constant = np.full(50, value)
+    _, _, ticks = plot.scale(*plot.whole_range(constant, constant, np.empty(0)), rows)
+    said = [label for label in plot.tick_labels(ticks) if label]
+    assert said and len(set(said)) == len(said)
+
+
+def test_of_values_written_alike_the_roundest_is_labelled() -> None:
+    assert plot.tick_labels([0.99995e-4, 1e-4, 1.00005e-4]) == ["", "1e-4", ""]
+    assert plot.tick_labels([1e-4, 2e-4, 3e-4]) == ["1e-4", "2e-4", "3e-4"]
+
+
+@pytest.mark.parametrize("kind", AXES)
+@pytest.mark.parametrize("log", [False, True])
+def test_no_place_on_a_narrow_axis_is_named_as_another_is(kind: str, log: bool) -> None:
+    state = run_of(2000)
+    shown = x_axis(state, Lens(axis=kind, log_x=log, window=(1900.0, 1906.0)), step_range(state))
+    said = [text for _, text in shown.ticks(8) if text]
+    assert said and len(set(said)) == len(said)

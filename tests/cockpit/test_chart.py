@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from played_runs import run_started, step_done
 
-from cockpit.state import RunState, reduce_all
+from cockpit.reducer import reduce_all
+from cockpit.state import RunState
 from cockpit.widgets import chart, plot
 from gpt import events as ev
 

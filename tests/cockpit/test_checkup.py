@@ -5,7 +5,8 @@ from __future__ import annotations
 from played_runs import run_started, step_done
 
 from cockpit.checkup import MARK, MOST_MARKS
-from cockpit.state import RunState, reduce_all
+from cockpit.reducer import reduce_all
+from cockpit.state import RunState
 from gpt import events as ev
 
 

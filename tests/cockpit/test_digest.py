@@ -16,8 +16,9 @@ from played_runs import run_started, step_done, story
 from test_stretch import as_plain, random_log
 
 from cockpit import digest, series, stretch
+from cockpit.reducer import reduce, reduce_all
 from cockpit.series import Series
-from cockpit.state import Past, RunState, reduce, reduce_all
+from cockpit.state import Past, RunState
 from gpt import events as ev
 
 

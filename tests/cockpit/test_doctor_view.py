@@ -268,7 +268,7 @@ async def test_who_only_watches_changes_nothing(ward: list[Diagnosis]) -> None:
         link = FakeLink(story())
         app = still_app(link)
         app.options = ScreenOptions(readonly=True)
-        assert "--readonly only watches" in await shown_by(app, ["d", key])
+        assert "this screen only watches (--readonly or --watch)" in await shown_by(app, ["d", key])
         assert link.sent == [] and app.fork is None
 
 

@@ -9,7 +9,8 @@ import pytest
 from played_runs import run_started, story
 
 from cockpit.effects import forecast, rates
-from cockpit.state import RunState, reduce_all
+from cockpit.reducer import reduce_all
+from cockpit.state import RunState
 from cockpit.widgets.schedule import schedule_rows
 from gpt.config import Profile, decode, replace
 from gpt.schedule import learning_rate

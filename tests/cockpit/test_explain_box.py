@@ -25,10 +25,10 @@ async def shown(*keys: str, size: tuple[int, int] = SIZE, events: list[ev.Event]
 
 
 async def test_x_and_a_letter_open_the_number_with_the_runs_own_figures() -> None:
-    """1.7e7 FLOPs a token, of which 6 · 2,680,000 = 16,080,000 are the matrices'; 1.9e11 FLOP/s."""
+    """1.7e7 FLOPs a token, of which 6 · 2,680,000 = 16,080,000 are the matrices'; 8.2e12 FLOP/s."""
     text = await shown("x", "u")
-    assert "MFU  11.2 %" in text and "what it is" in text
-    assert "0.19 TFLOP/s in float32, measured here" in text
+    assert "MFU  11.0 %" in text and "what it is" in text
+    assert "8.20 TFLOP/s in float32, measured here" in text
     assert "6 × 2,680,000 + 9.2e+05 = 1.7e+07" in text
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 from cockpit.gallery import PROMPTS, SCORED, TEXTS, Gallery
-from cockpit.state import RunState, reduce_all
+from cockpit.reducer import reduce_all
+from cockpit.state import RunState
 from gpt import events as ev
 
 

@@ -10,8 +10,9 @@ from played_runs import run_started
 
 from cockpit.link import local
 from cockpit.link.local import LocalLink
+from cockpit.reducer import reduce_all
 from cockpit.runs import Run
-from cockpit.state import RunState, reduce_all
+from cockpit.state import RunState
 from gpt import events as ev
 from gpt.config import Profile
 

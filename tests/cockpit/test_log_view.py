@@ -11,9 +11,10 @@ from runs_on_disk import write_run
 
 from cockpit import logbook
 from cockpit.logbook import LEVELS, LogBook, console_lines, event_lines
+from cockpit.reducer import reduce_all
 from cockpit.runs import Run
 from cockpit.screens.log import LogView, marked
-from cockpit.state import RunState, reduce_all
+from cockpit.state import RunState
 from cockpit.widgets import ink
 from gpt import events as ev
 

@@ -14,8 +14,9 @@ import pytest
 from test_stretch import as_plain, random_log
 
 from cockpit import digest, longlog
+from cockpit.reducer import reduce_all
 from cockpit.runs import Run
-from cockpit.state import Past, RunState, reduce_all
+from cockpit.state import Past, RunState
 from gpt import events as ev
 
 EVENTS = tuple(random_log(random.Random(3), 1500))

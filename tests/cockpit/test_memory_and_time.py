@@ -9,9 +9,10 @@ from played_runs import START, FakeLink, demo_profile, run_started, screen_text,
 from textual.strip import Strip
 
 from cockpit.holdings import holdings
+from cockpit.reducer import reduce_all
 from cockpit.screens.memory import Body, measured
 from cockpit.screens.time import Ledger
-from cockpit.state import RunState, reduce_all
+from cockpit.state import RunState
 from gpt import events as ev
 from gpt.config import Profile, replace
 from gpt.memory import estimate, sampling_bytes

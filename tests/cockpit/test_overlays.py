@@ -10,8 +10,9 @@ from played_runs import START, FakeLink, demo_profile, run_started, screen_text,
 
 from cockpit.lens import Lens
 from cockpit.overlays import Ghost, Overlays, earlier_runs
+from cockpit.reducer import reduce_all
 from cockpit.references import REFERENCES
-from cockpit.state import RunState, reduce_all
+from cockpit.state import RunState
 from cockpit.widgets import chart
 from cockpit.widgets.drawing import Outlook, draw
 from gpt import events as ev

@@ -97,7 +97,7 @@ async def test_readonly_sends_nothing_whatever_is_pressed() -> None:
             app.action_pilot(action.id)
             await pilot.pause()
             if action.is_steering and action.when(app.state):
-                assert "refused: --readonly" in screen_text(app), action.id
+                assert "refused: this screen only watches" in screen_text(app), action.id
             await pilot.press("enter", "escape")
             await pilot.pause()
     assert link.sent == []

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from played_runs import START, FakeLink, demo_profile, finished_story, shown_by, story
 
+from cockpit.reducer import reduce_all
 from cockpit.screens.rangetest import draw
-from cockpit.state import RunState, reduce_all
+from cockpit.state import RunState
 from gpt import commands as do
 from gpt import events as ev
 from gpt.config import replace

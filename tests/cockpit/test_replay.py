@@ -12,9 +12,10 @@ from runs_on_disk import write_run
 from cockpit.app import CockpitApp
 from cockpit.link import replay
 from cockpit.link.replay import ReplayLink
+from cockpit.reducer import reduce_all
 from cockpit.runs import Run
 from cockpit.screens.replay import ReplayScreen, visit_run
-from cockpit.state import RunState, reduce_all
+from cockpit.state import RunState
 from gpt import commands as do
 from gpt import events as ev
 
@@ -199,6 +200,28 @@ async def test_keys_move_in_time_and_the_screen_shows_the_moment(run: Run) -> No
         assert 270 < app.state.step < 320
         speed = app.link.speed  # type: ignore[attr-defined]
         assert f"{speed * 2:>5}×" in await pressed(app, pilot, "plus")
+
+
+async def test_the_track_is_seen_also_where_textual_keeps_a_tooltip_ready(run: Run) -> None:
+    """As on every terminal; a test has none unless it is asked for."""
+    app = replay_app(run)
+    async with app.run_test(size=(100, 30), tooltips=True) as pilot:
+        await pilot.pause()
+        await pilot.press("end")
+        await pilot.pause()
+        track, where = screen_text(app).splitlines()[-3:-1]
+    assert "━━━" in track and where.startswith(" step ")
+
+
+async def test_the_help_of_a_replay_tells_its_own_keys_and_none_that_does_nothing(run: Run) -> None:
+    app = replay_app(run)
+    async with app.run_test(size=(100, 90)) as pilot:
+        await pilot.press("question_mark")
+        await pilot.pause()
+        shown = screen_text(app)
+    assert "space      play. Let time go on" in shown and "- +        speed. Slower or faster" in shown
+    assert "ctrl+p     compare." in shown, "its key makes a replay faster"
+    assert "v          log." in shown and "one step. While paused" not in shown and "save. Write" not in shown
 
 
 async def test_space_plays_and_nothing_is_sent_to_anybody(run: Run) -> None:

@@ -13,9 +13,10 @@ from played_runs import FakeLink, demo_profile, finished_story, save, shown_by, 
 from cockpit import forking
 from cockpit.abandoned import POINTS, STRETCHES, thinned
 from cockpit.forking import find_source, parse_source
+from cockpit.reducer import reduce, reduce_all
 from cockpit.runs import Run
 from cockpit.saves import list_saves
-from cockpit.state import RunState, reduce, reduce_all
+from cockpit.state import RunState
 from cockpit.widgets import chart
 from gpt import checkpoint
 from gpt import commands as do

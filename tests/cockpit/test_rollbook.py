@@ -5,9 +5,10 @@ from __future__ import annotations
 from played_runs import run_started
 from textual.strip import Strip
 
+from cockpit.reducer import reduce, reduce_all
 from cockpit.rollbook import KEPT, RollBook
 from cockpit.screens.time import Ledger
-from cockpit.state import RunState, reduce, reduce_all
+from cockpit.state import RunState
 from cockpit.widgets.instruments import Instruments
 from gpt import events as ev
 from gpt.rollcall import summary

@@ -99,7 +99,7 @@ async def test_what_the_doctor_found_is_in_the_list_and_the_worst_on_top(tmp_pat
         assert names(view) == ["ill-crab", "mild-newt", "fit-otter"]
         await pilot.press("home")
         await pilot.pause()
-        assert "× what not_finite found and 1 more" in screen_text(app)
+        assert "× what not_finite found   and 1 more found" in screen_text(app)
         await pilot.press("end")
         await pilot.pause()
         assert "doctor nothing found" in screen_text(app)

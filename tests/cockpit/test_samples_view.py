@@ -9,8 +9,9 @@ from textual.pilot import Pilot
 
 from cockpit.app import CockpitApp
 from cockpit.gallery import Shot
+from cockpit.reducer import reduce_all
 from cockpit.screens.samples import ALTERNATIVES
-from cockpit.state import RunState, reduce_all
+from cockpit.state import RunState
 from cockpit.widgets.tokens import CHANCES, chance_style, layout, line_of, neighbour
 from gpt import commands as do
 from gpt import events as ev
@@ -69,6 +70,12 @@ async def test_the_prompts_own_perplexity_is_followed_through_the_run() -> None:
         shown = await shown_after(pilot, "t")
     assert "12.2 at step 100 → 2.72 at step 400" in shown
     assert "perplexity  prompt 2.72  text 7.39" in shown
+
+
+async def test_one_score_of_a_prompt_is_not_said_to_have_come_from_itself() -> None:
+    async with still_app(FakeLink(sampled((100,)))).run_test(size=SIZE) as pilot:
+        shown = await shown_after(pilot, "t")
+    assert "perplexity of the prompt itself  12.2 at step 100" in shown and "→ 12.2" not in shown
 
 
 async def test_the_cursor_tells_what_a_token_was_worth_and_what_would_have_stood_there() -> None:

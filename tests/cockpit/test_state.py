@@ -6,8 +6,9 @@ import msgspec
 import pytest
 from played_runs import finished_story, run_started, step_done, story
 
+from cockpit.reducer import reduce, reduce_all
 from cockpit.series import Series
-from cockpit.state import RunState, reduce, reduce_all
+from cockpit.state import RunState
 from cockpit.widgets.notice import outcome
 from gpt import events as ev
 
@@ -55,6 +56,16 @@ def test_resuming_drops_what_came_after_the_checkpoint() -> None:
     assert all(marker.step <= 450 for marker in state.markers)
     assert state.samples == ()
     assert state.checkpoint is None  # the newest known one was of a later step
+
+
+@pytest.mark.parametrize("end", [ev.Continued(step=3), run_started(), ev.StateChanged(state="stopped", step=3)])
+def test_a_pause_lasts_through_what_is_done_in_it_to_its_end(end: ev.Event) -> None:
+    state = reduce_all(losses(5.0, 4.0, 3.0), [ev.Paused(step=3), ev.StateChanged(state="paused", step=3)])
+    assert state.stands_still
+    for beside in ("saving", "paused", "sampling", "running"):  # the last for a single step
+        state = reduce(state, ev.StateChanged(state=beside, step=3))
+        assert state.stands_still
+    assert not reduce(state, end).stands_still
 
 
 def test_samples_that_grow_side_by_side_keep_their_order_and_texts() -> None:

@@ -12,9 +12,10 @@ from played_runs import START, FakeLink, run_started, step_done, still_app, stor
 
 from cockpit import series
 from cockpit.meters import Meters
+from cockpit.reducer import reduce, reduce_all
 from cockpit.runs import Run
 from cockpit.series import Series
-from cockpit.state import Past, RunState, reduce, reduce_all
+from cockpit.state import Past, RunState
 from cockpit.stretch import Stretch, coalesced, packed
 from gpt import events as ev
 

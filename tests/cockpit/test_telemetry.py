@@ -108,3 +108,10 @@ def test_what_an_older_library_does_not_know_leaves_the_other_meters(card: tuple
 
     nvml.nvmlDeviceGetCurrentClocksEventReasons = unknown
     assert meters.sample().gpu_watts == 250.0
+
+
+def test_a_process_has_never_held_less_than_it_holds_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux brings the peak up to date now and then only: 447.5 MiB were held with a peak of 447.4."""
+    monkeypatch.setattr(telemetry, "_rss_peak", lambda: 1)
+    meters = Telemetry().sample()
+    assert meters.rss_peak == meters.rss > 1

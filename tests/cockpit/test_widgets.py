@@ -24,7 +24,8 @@ from textual.color import Color
 from textual.strip import Strip
 
 from cockpit import format as fmt
-from cockpit.state import RunState, reduce_all
+from cockpit.reducer import reduce_all
+from cockpit.state import RunState
 from cockpit.widgets import ink, instruments, timebar
 from cockpit.widgets.filters import Ascii, Plain, draws_unicode
 from cockpit.widgets.panes import wrap
@@ -87,7 +88,7 @@ def test_gpu_memory_is_the_allocators_and_names_peak_and_total() -> None:
 
 
 def test_mfu_names_its_peak_and_where_it_is_from() -> None:
-    assert "11.2 %  of 989 TFLOP/s bf16" in text_of(instruments.mfu(gpu_state()))
+    assert "11.1 %  of 989 TFLOP/s bf16" in text_of(instruments.mfu(gpu_state()))
     assert "measured peak" in text_of(instruments.mfu(reduce_all(RunState(), story(50))))
 
 

@@ -9,7 +9,7 @@ from stories import START, evidence, played, profile
 
 from cockpit.doctor.diagnosis import Diagnosis, Rule
 from cockpit.doctor.evidence import Evidence
-from cockpit.state import reduce_all
+from cockpit.reducer import reduce_all
 from gpt import events as ev
 from gpt.config import Profile, replace
 from gpt.live import LIVE_KEYS

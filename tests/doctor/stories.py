@@ -11,7 +11,8 @@ import numpy as np
 
 from cockpit import profile as profiles
 from cockpit.doctor.evidence import Evidence, Host
-from cockpit.state import RunState, reduce_all
+from cockpit.reducer import reduce_all
+from cockpit.state import RunState
 from gpt import events as ev
 from gpt.config import Profile, replace
 from gpt.flops import flops_per_token, parameter_count

@@ -87,7 +87,7 @@ def test_sizes_of_steps_that_are_known_to_be_good(settings: Profile) -> None:
 def test_steps_far_above_the_measured_noise_scale_waste_tokens() -> None:
     """524,288 tokens, where 20,000 carry as much signal as noise."""
     found = find_one(batch.RULE, on_card(steps=8000, every=40, beside=noise(20_000.0)))
-    assert found is not None and "20,000 would carry it: 96% add nothing" in found.title
+    assert found is not None and "20,000 would carry it: 96 % add nothing" in found.title
     assert found.treatment is not None and found.treatment.changes["train.tokens_per_step"] == 16384
 
 

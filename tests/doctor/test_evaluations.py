@@ -66,6 +66,22 @@ def test_progress_that_shows_on_the_same_windows_is_left_alone() -> None:
     assert not list(evaluations.find_noisy(evidence(settings, msgspec.structs.replace(state, evaluation=coarse))))
 
 
+def test_a_fall_of_many_errors_shows_also_in_the_first_few_evaluations() -> None:
+    """Five evaluations are too few to tell how one wavers about the next: more than their error it cannot be."""
+    early = story(stderr=0.08, steps=1250, loss=lambda step: 9 - step / 250, gap=lambda step: 0.0)
+    assert len(early.state.val_loss) == 5
+    assert not list(evaluations.find_noisy(early))
+
+
+def test_an_error_that_hides_no_progress_but_every_comparison_is_a_note_and_asks_for_more_batches() -> None:
+    """4 % of the loss, while the loss falls by many times that."""
+    falling = story(eval_steps=40, stderr=0.14, loss=lambda step: 9 - step / 500, gap=lambda step: 0.0)
+    (one,) = evaluations.find_noisy(falling)
+    assert one.severity == "note" and "not how it stands to another" in one.title
+    wanted = one.evidence["eval_steps_wanted"]
+    assert isinstance(wanted, int) and wanted > 40
+
+
 @pytest.mark.parametrize(
     "told",
     [

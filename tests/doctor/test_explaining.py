@@ -10,7 +10,8 @@ from cockpit.explaining.expectations import data_set, expected_loss
 from cockpit.explaining.line import EXAMPLE, evidence_of
 from cockpit.explaining.numbers import NUMBERS, explain, explain_all
 from cockpit.explaining.report import as_json, as_text
-from cockpit.state import RunState, reduce_all
+from cockpit.reducer import reduce_all
+from cockpit.state import RunState
 from cockpit.widgets import instruments
 from gpt import events as ev
 from gpt.config import Profile

@@ -20,7 +20,7 @@ def test_a_peak_at_the_cards_limit_halves_the_micro_batch() -> None:
     """11.6 of 12 GiB."""
     found = find_one(CARD, on_card(beside=[allocator(11.6, 12.0)]))
     assert found is not None and found.severity == "warning"
-    assert found.title == "97% of the card's memory at its peak: 410 MiB are left"
+    assert found.title == "97 % of the card's memory at its peak: 410 MiB are left"
     assert found.treatment is not None
     better = replace(profile("fineweb_124m"), dict(found.treatment.changes))
     assert (better.micro_batch_size, better.tokens_per_step) == (4, 524288)

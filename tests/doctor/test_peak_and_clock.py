@@ -9,7 +9,8 @@ from machines import find_one, on_card, on_cpu
 from stories import START, evidence, profile
 
 from cockpit.doctor import clock, peak
-from cockpit.state import RunState, reduce_all
+from cockpit.reducer import reduce_all
+from cockpit.state import RunState
 from gpt import events as ev
 
 
@@ -61,7 +62,7 @@ def test_nanogpts_mfu_is_a_share_of_an_a100() -> None:
     """9.99 % of 312 TFLOP/s."""
     found = find_one(peak.RULE, evidence(None, nanogpt_log()))
     assert found is not None and found.severity == "note"
-    assert "31.2 TFLOP/s" in found.why and "18.9% of an RTX 4090" in found.why
+    assert "31.2 TFLOP/s" in found.why and "18.9 % of an RTX 4090" in found.why
 
 
 def test_a_peak_copied_from_another_profile_is_found() -> None:

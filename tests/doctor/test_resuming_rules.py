@@ -183,5 +183,18 @@ def test_a_text_file_given_twice_validates_on_what_it_trains_on(tmp_path: Path) 
     assert twice is not None and twice.shared == 1.0
 
 
+def test_a_text_in_another_encoding_is_told_and_a_stray_byte_is_not(tmp_path: Path) -> None:
+    words = "où l'été fut épris de sa forêt, U+FFFD itself is \ufffd\n" * 400
+
+    def told(content: bytes) -> list[Diagnosis]:
+        (tmp_path / "text").write_bytes(content)
+        settings = profile("shakespeare_char", data__input=str(tmp_path / "text"))
+        return list(vocabulary.find_encoding(evidence(settings, data=dataset.look(settings))))
+
+    assert not told(words.encode()) and not told(words.encode() + b"\xe9")
+    (one,) = told(words.replace("\ufffd", "").encode("latin-1"))
+    assert one.title == "2,000 characters of the text are no UTF-8" and "iconv" in one.advice
+
+
 def test_data_that_is_not_here_says_nothing() -> None:
     assert dataset.look(GPT2) is None

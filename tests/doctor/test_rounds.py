@@ -22,8 +22,9 @@ from cockpit.doctor.host import read_host
 from cockpit.doctor.resuming import RULE as CANNOT_RESUME
 from cockpit.doctor.rounds import Consultation, Rounds, look
 from cockpit.doctor.vocabulary import RULES as OF_DATA
+from cockpit.reducer import reduce
 from cockpit.runs import Run
-from cockpit.state import RunState, reduce
+from cockpit.state import RunState
 from gpt import checkpoint
 from gpt import events as ev
 from gpt.config import Profile

@@ -36,6 +36,12 @@ def test_a_disk_without_room_for_two_is_critical() -> None:
     assert found is not None and found.severity == "critical" and found.evidence["full_at_step"] == 1000
 
 
+def test_small_checkpoints_are_told_in_mb() -> None:
+    settings = profile("demo")
+    found = find_one(saving.DISK, evidence(settings, vocab_size=256, host=Host(disk_free_bytes=4_600_000)))
+    assert found is not None and ": 4.6 MB free, " in found.title and "GB" not in found.title + found.advice + found.why
+
+
 def test_room_for_all_that_is_kept_and_the_log_is_enough() -> None:
     """Two more, the best, one being written, and 14 MB of log."""
     assert find_one(saving.DISK, with_disk(6.3e9)) is None
@@ -85,7 +91,7 @@ def test_saving_all_the_time_is_told_with_its_share() -> None:
     saves: list[ev.Event] = [saved(step) for step in range(10, 201, 10)]
     clock = ev.LedgerUpdated(time=START + 5000, seconds=ledger, wall=240.0)
     found = find_one(saving.INTERVAL, on_card(busy, beside=[*saves, clock]))
-    assert found is not None and found.title.startswith("Saving takes 16.7% of the time: a checkpoint every 10 s")
+    assert found is not None and found.title.startswith("Saving takes 16.7 % of the time: a checkpoint every 10 s")
     assert found.treatment is not None and found.treatment.changes == {"checkpoint.interval": 200}
 
 

@@ -23,7 +23,7 @@ def slow(**changes: Any) -> Diagnosis | None:
 def test_a_step_that_is_not_compiled_is_named_as_the_cause() -> None:
     found = slow(facts={"compiled": False})
     assert found is not None and found.severity == "warning"
-    assert found.title == "MFU 15.1%: compile is off"
+    assert found.title == "MFU 15.1 %: compile is off"
     assert found.treatment is not None and found.treatment.changes == {"train.compile": True}
 
 
@@ -37,7 +37,7 @@ def test_short_micro_steps_are_joined_into_what_fits() -> None:
     """2 × 1,024 tokens at a time on 139 GiB: 64 × 1,024 fit, and keep 524,288 a step."""
     settings = profile("fineweb_124m", train__micro_batch_size=2)
     found = slow(settings=settings, facts={"micro_batch_size": 2, "grad_accum_steps": 256})
-    assert found is not None and found.title == "MFU 15.1%: micro-steps of 2,048 tokens"
+    assert found is not None and found.title == "MFU 15.1 %: micro-steps of 2,048 tokens"
     assert found.treatment is not None
     better = replace(settings, dict(found.treatment.changes))
     assert (better.micro_batch_size, better.tokens_per_step) == (64, 524288)
@@ -53,13 +53,13 @@ def test_nanogpts_480_sequences_are_joined_without_a_rest() -> None:
 
 def test_an_own_clock_that_is_held_down_is_the_first_cause() -> None:
     found = slow(beside=[meters(gpu_throttle="heat", gpu_celsius=91.0)])
-    assert found is not None and found.title == "MFU 15.1%: the clock is held down (heat)"
+    assert found is not None and found.title == "MFU 15.1 %: the clock is held down (heat)"
 
 
 def test_waiting_for_data_is_told_on_any_device() -> None:
     """With the share from the ledger, whatever the MFU."""
     found = find_one(speed.RULE, on_cpu(data_ms=10.0, ms=40.0))
-    assert found is not None and found.severity == "warning" and found.title == "25% of each step waits for data"
+    assert found is not None and found.severity == "warning" and found.title == "25 % of each step waits for data"
     assert find_one(speed.RULE, on_cpu(data_ms=3.0, ms=40.0)) is None
 
 

@@ -33,7 +33,7 @@ def test_a_neighbour_on_the_processor_is_told_with_what_it_costs() -> None:
     crowded = on_cpu(beside=[meters(cpu_percent=100.0, process_cpu_percent=800.0, others_cpu_percent=50.0)])
     found = find_one(throttling.NEIGHBOUR, crowded)
     assert found is not None and found.severity == "warning"
-    assert found.title == "Other programs take 50% of the processor's 16 cores"
+    assert found.title == "Other programs take 50 % of the processor's 16 cores"
     assert "train.threads = 8" in found.advice
 
 

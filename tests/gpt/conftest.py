@@ -27,6 +27,13 @@ def tiny(text_file: Path) -> Callable[..., Profile]:
 
 
 @pytest.fixture
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program's cache, shared with the other tests of this sitting but not with the person who runs them."""
+    monkeypatch.delenv("TIKTOKEN_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
 def run(tmp_path: Path) -> Callable[..., list[Event]]:
     """Trains a profile to its end and returns the events; `pilot(trainer, event)` may send commands at any event."""
     from gpt.trainer import Trainer

@@ -11,18 +11,14 @@ from gpt.config import ModelConfig
 from gpt.errors import DataError
 from gpt.generate import Continuation, generate
 from gpt.model import GPT
+from tests.gpt.untrained import opinionated
 
 VOCAB = 30
 
 
 @pytest.fixture
 def model() -> GPT:
-    torch.manual_seed(0)
-    model = GPT(ModelConfig(n_layer=2, n_head=2, n_embd=16, block_size=8, dropout=0.3), VOCAB)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(8)
-    return model
+    return opinionated(VOCAB, block_size=8)
 
 
 def chance(seed: int = 0) -> torch.Generator:

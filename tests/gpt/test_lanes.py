@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gpt.config import ModelConfig
-from gpt.lanes import Lanes, count_lanes, replica
+from gpt.lanes import Lanes, by_autograd, count_lanes, replica
 from gpt.model import GPT
 
 CONFIG = ModelConfig(n_layer=2, n_head=2, n_embd=16, block_size=8, bias=True)
@@ -19,8 +19,8 @@ def make(count: int) -> tuple[GPT, Lanes]:
     torch.manual_seed(3)
     model = GPT(CONFIG, 11)
     replicas = [replica(model) for _ in range(count - 1)]
-    forwards = [lambda i, t, m=m: m(i, t)[1] for m in (model, *replicas)]
-    return model, Lanes(model, forwards, replicas, threads=1)
+    passes = [by_autograd(lambda i, t, m=m: m(i, t)[1]) for m in (model, *replicas)]
+    return model, Lanes(model, passes, replicas, threads=1)
 
 
 def batch(rows: int = 6) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,18 +13,14 @@ from gpt.generate import Continuation
 from gpt.likelihood import MOST_TOLD, likelihoods, scored, windows
 from gpt.model import GPT
 from gpt.tokenizer import ByteTokenizer
+from tests.gpt.untrained import opinionated
 
 BLOCK, VOCAB = 8, 30
 
 
 @pytest.fixture(scope="module")
 def model() -> GPT:
-    torch.manual_seed(0)
-    model = GPT(ModelConfig(n_layer=2, n_head=2, n_embd=16, block_size=BLOCK, dropout=0.3), VOCAB)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(8)
-    return model
+    return opinionated(VOCAB, BLOCK)
 
 
 @torch.no_grad()

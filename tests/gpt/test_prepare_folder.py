@@ -1,9 +1,7 @@
 """`data prepare`: every kind of text comes out whole, split by document, and a kill changes no byte of it."""
 
-import gzip
 import hashlib
 import io
-import json
 import os
 import random
 import signal
@@ -20,7 +18,6 @@ import pytest
 from gpt.config import DataConfig, ModelConfig
 from gpt.data import check_source, open_dataset
 from gpt.dataset_file import read_dataset_file
-from gpt.documents import SECTION_CHARS, read_pieces, sections
 from gpt.encoding import Item, encode_groups
 from gpt.errors import DataError
 from gpt.prepare_folder import prepare_folder
@@ -28,16 +25,12 @@ from gpt.preparing import STATE_FILE, Preparation, is_validation
 from gpt.shards import split_shards
 from gpt.tokenizer import ByteTokenizer, Gpt2Tokenizer
 from gpt.tokens import Tokens
+from tests.gpt.text_files import DOCUMENTS, fineweb, jsonl
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 WIKITEXT = Path(__file__).parents[3] / "shared" / "data" / "wikitext-2"
 CHILD = Path(__file__).with_name("preparing_child.py")
-DOCUMENTS = [f"Document {i}.\n" + "naïve 木 words " * (i % 7) + f"\nend of {i}" for i in range(200)]
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TIKTOKEN_CACHE_DIR", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture
@@ -48,36 +41,6 @@ def prepared(tmp_path: Path) -> Callable[..., Path]:
         return job.out
 
     return make
-
-
-def jsonl(path: Path, documents: list[str] = DOCUMENTS) -> Path:
-    content = "".join(json.dumps({"id": i, "text": text}) + "\n" for i, text in enumerate(documents)).encode()
-    if path.suffix == ".gz":
-        content = gzip.compress(content)
-    elif path.suffix == ".zst":
-        content = pytest.importorskip("zstandard").ZstdCompressor().compress(content)
-    path.write_bytes(content)
-    return path
-
-
-def fineweb(path: Path, documents: list[str], rows_a_group: int = 50) -> Path:
-    """A parquet file with FineWeb's columns."""
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    n = len(documents)
-    table = pyarrow.table({
-        "text": documents,
-        "id": [f"<urn:uuid:{i}>" for i in range(n)],
-        "dump": ["CC-MAIN-2024-10"] * n,
-        "url": [f"https://example.org/{i}" for i in range(n)],
-        "date": ["2024-02-20T00:00:00Z"] * n,
-        "file_path": ["s3://commoncrawl/x.warc.gz"] * n,
-        "language": ["en"] * n,
-        "language_score": [0.9] * n,
-        "token_count": [len(text.split()) for text in documents],
-    })  # fmt: skip
-    parquet.write_table(table, path, row_group_size=rows_a_group)
-    return path
 
 
 def ids(folder: Path, split: str, vocab_size: int = 50257) -> np.ndarray:
@@ -92,8 +55,8 @@ def split_by_rule(documents: list[str], share: str = "0.1") -> dict[str, list[st
     return kept
 
 
-def files(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+def files(folder: Path, pattern: str = "*") -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob(pattern))}
 
 
 @pytest.mark.parametrize("name", ["d.jsonl", "d.jsonl.gz", "d.jsonl.zst", "d.parquet"])
@@ -199,48 +162,6 @@ def test_the_split_is_a_rule_of_the_number_alone() -> None:
         assert len(held) == 20_000 * Fraction(share)
 
 
-def test_a_long_text_is_cut_where_gpt2_would_cut_it() -> None:
-    text = "".join(f"A line of words, {i}.\n" + "\n" * (i % 40 == 0) for i in range(9000))
-    parts = list(sections(io.StringIO(text).read))
-    assert "".join(parts) == text
-    assert len(parts) > 4
-    assert all(SECTION_CHARS <= len(part) <= 2 * SECTION_CHARS for part in parts[:-1])
-    assert all(part.startswith("\nA") for part in parts[1:])
-    tokenizer = Gpt2Tokenizer()
-    assert np.concatenate([tokenizer.encode(part) for part in parts]).tolist() == tokenizer.encode(text).tolist()
-
-
-@pytest.mark.parametrize("text", ["x" * 300_000, "one line of many words " * 20_000, "\n" * 200_000])
-def test_no_section_is_longer_than_memory_is_meant_to_hold(text: str) -> None:
-    parts = list(sections(io.StringIO(text).read))
-    assert "".join(parts) == text
-    assert max(map(len, parts)) <= 2 * SECTION_CHARS
-
-
-def test_documents_are_read_as_they_are_needed(tmp_path: Path) -> None:
-    path = tmp_path / "d.jsonl"
-    path.write_text('{"text": "good"}\n' * 3 + "not JSON\n")
-    pieces = read_pieces(path)
-    assert [next(pieces).text for _ in range(3)] == ["good"] * 3
-    with pytest.raises(DataError, match=r"document 4 is not a JSON object with a text field"):
-        next(pieces)
-
-
-@pytest.mark.parametrize("name", ["d.jsonl", "d.jsonl.gz", "d.parquet", "d.txt"])
-def test_reading_goes_on_behind_any_document(name: str, tmp_path: Path) -> None:
-    path = tmp_path / name
-    if name == "d.txt":
-        path.write_text("A paragraph of text.\n\n" * 9000)
-    elif name == "d.parquet":
-        fineweb(path, DOCUMENTS, 30)
-    else:
-        jsonl(path)
-    pieces = list(read_pieces(path))
-    assert pieces[-1].ends and (name == "d.txt" or len(pieces) == len(DOCUMENTS))
-    for skip in (0, 1, 3, len(pieces) - 1, len(pieces)):
-        assert list(read_pieces(path, skip)) == pieces[skip:]
-
-
 def test_standard_input_is_a_text(monkeypatch: pytest.MonkeyPatch, prepared: Callable[..., Path]) -> None:
     text = "To be, or not to be.\n\n" * 5000
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
@@ -344,13 +265,6 @@ def test_what_is_refused_leaves_no_folder_behind_and_none_that_was_there_is_take
     assert not (tmp_path / "new").exists() and not [*(tmp_path / "there").iterdir()]
 
 
-def test_a_parquet_file_without_texts_says_what_it_has(tmp_path: Path, prepared: Callable[..., Path]) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table({"content": ["x"]}), tmp_path / "c.parquet")
-    with pytest.raises(DataError, match=r"no column named text .*it has content"):
-        prepared(tmp_path / "c.parquet")
-
-
 def test_half_a_surrogate_pair_in_json_is_no_obstacle(tmp_path: Path, prepared: Callable[..., Path]) -> None:
     path = tmp_path / "d.jsonl"
     path.write_text('{"text": "first"}\n{"text": "half \\ud83d a pair"}\n')
@@ -391,11 +305,7 @@ def test_a_hubs_files_are_fetched_one_at_a_time_and_let_go(
     assert fetched == [f"sample/10BT/00{number}_00000.parquet" for number in range(3)]
     assert not list(out.rglob("*.parquet"))
     local = prepared(tmp_path / "hub", name="local")
-    assert files_at_top(out) == files_at_top(local)
+    assert files(out, "*.bin") == files(local, "*.bin")
 
     monkeypatch.setattr("gpt.hub._hub", lambda *_: pytest.fail("what is finished needs no hub"))
     assert prepared("fineweb-10b") == out
-
-
-def files_at_top(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.bin")}

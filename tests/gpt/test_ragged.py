@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gpt.config import ModelConfig
 from gpt.model import GPT, KVCache
 from gpt.ragged import RaggedCache
+from tests.gpt.untrained import opinionated
 
 VOCAB = 40
 LENGTHS = [3, 9, 1, 6]
@@ -15,12 +15,7 @@ LENGTHS = [3, 9, 1, 6]
 
 @pytest.fixture(scope="module")
 def model() -> GPT:
-    torch.manual_seed(0)
-    model = GPT(ModelConfig(n_layer=2, n_head=2, n_embd=16, block_size=16), VOCAB).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(4)
-    return model
+    return opinionated(VOCAB, block_size=16, scale=4, dropout=0.0).eval()
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from piloted_runs import Run, Tiny, at_step, of
 
-from gpt import commands
+from gpt import commands, exactness
 from gpt import events as ev
 from gpt.trainer import Trainer
 
@@ -49,9 +49,12 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_bits(
     assert digest(tmp_path / "whole", 12) == digest(tmp_path / "parted", 12)
 
 
-def test_a_run_over_several_lanes_resumes_with_the_same_bits(tiny: Tiny, run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("activation", ["gelu", "gelu_erf"], ids=["written out", "autograd"])
+def test_a_run_over_several_lanes_resumes_with_the_same_bits(
+    tiny: Tiny, run: Run, tmp_path: Path, activation: str
+) -> None:
     """And one with another number of lanes says that it is not the same."""
-    profile = tiny(model__dropout=0.0, train__threads=2, train__grad_accum_steps=2)
+    profile = tiny(model__dropout=0.0, model__activation=activation, train__threads=2, train__grad_accum_steps=2)
     run(profile, "whole")
     run(profile, "parted")
     assert of(run(profile, "parted", resume="step-00000004"), ev.Resumed)[0].exact
@@ -59,6 +62,24 @@ def test_a_run_over_several_lanes_resumes_with_the_same_bits(tiny: Tiny, run: Ru
     one = msgspec.structs.replace(profile, train=msgspec.structs.replace(profile.train, threads=1))
     resumed = of(run(one, "parted", resume="step-00000004"), ev.Resumed)[0]
     assert not resumed.exact and "lanes 2 → 1" in resumed.why
+
+
+def test_a_checkpoint_from_before_the_backward_pass_was_written_out_is_not_gone_on_from_exactly(
+    tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not say how its gradients were taken: by autograd."""
+    profile = tiny(model__dropout=0.0, train__threads=2)
+
+    def environment(*args: Any) -> dict[str, Any]:
+        known = exactness.environment(*args)
+        assert known.pop("backward") == "written out"
+        return known
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gpt.record.environment", environment)
+        run(profile, "run")
+    resumed = of(run(profile, "run", resume="step-00000004"), ev.Resumed)[0]
+    assert not resumed.exact and resumed.why == "backward autograd → written out"
 
 
 def test_a_stop_while_paused_inside_a_step_saves_the_last_whole_one(tiny: Tiny, run: Run, tmp_path: Path) -> None:

@@ -52,6 +52,38 @@ def test_freed_memory_is_kept_for_the_next_tensor() -> None:
     assert kept < given_back / 10
 
 
+_THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(not _THP.exists() or "[never]" in _THP.read_text(), reason="no huge pages to be had here")
+def test_tensors_lie_in_huge_pages_in_whatever_thread_they_are_made() -> None:
+    code = (
+        "import re, threading, numpy as np\n"
+        "from pathlib import Path\n"
+        "from gpt.runtime import prepare_process\n"
+        "{prepare}\n"
+        "made = []\n"
+        "thread = threading.Thread(target=lambda: made.extend(np.ones(2**16) for _ in range(128)))\n"
+        "thread.start(); thread.join()\n"
+        "rollup = Path('/proc/self/smaps_rollup').read_text()\n"
+        "print(re.search(r'AnonHugePages: +(\\d+)', rollup)[1])\n"
+    )
+    assert int(said_by_a_fresh_process(code.replace("{prepare}", "prepare_process()"))) > 50 * 1024, "of 64 MiB, in kB"
+    if "[always]" not in _THP.read_text():
+        assert int(said_by_a_fresh_process(code.replace("{prepare}", ""))) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's own settings")
+def test_a_process_that_may_not_grow_so_far_has_ordinary_pages() -> None:
+    code = (
+        "import resource\n"
+        "from gpt.runtime import keep_freed_memory, use_huge_pages\n"
+        "resource.setrlimit(resource.RLIMIT_DATA, (300 * 2**20,) * 2)\n"
+        "print(keep_freed_memory(), use_huge_pages(), len(bytearray(100 * 2**20)))\n"
+    )
+    assert said_by_a_fresh_process(code) == f"True False {100 * 2**20}"
+
+
 def machine(root: Path, cgroup: str, autogroup: str | None = None, weight: str | None = None) -> Path:
     """A root folder as the kernel would show it."""
     (root / "proc/self").mkdir(parents=True)

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from piloted_runs import Run, Tiny, of
 
-from gpt import checkpoint, commands, hostcopy, saver, tensorfile
+from gpt import checkpoint, commands, durable, hostcopy, saver, tensorfile
 from gpt import events as ev
 from gpt.saver import Saver
 from gpt.trainer import Trainer
@@ -89,7 +89,7 @@ def test_a_file_is_byte_for_byte_what_the_safetensors_library_writes(tmp_path: P
     tensors |= {"scalar": torch.tensor(3.0), "empty": torch.empty(0, 4), "grid": torch.rand(3, 5), 'q"ü': torch.ones(2)}
     digest = tensorfile.write(tmp_path / "ours", tensors)
     assert (tmp_path / "ours").read_bytes() == safetensors.torch.save(tensors)
-    assert digest == checkpoint._hash(tmp_path / "ours")
+    assert digest == durable.sha256_of(tmp_path / "ours")
     back = safetensors.torch.load_file(tmp_path / "ours")
     assert all(torch.equal(back[name], tensor) and back[name].dtype == tensor.dtype for name, tensor in tensors.items())
 

@@ -19,6 +19,7 @@ from gpt.device import Device
 from gpt.flops import flops_per_token, parameter_count
 from gpt.gelu import gelu
 from gpt.generate import generate
+from gpt.joint_graph import JointGraph
 from gpt.lanes import replica
 from gpt.layers import MLP, Attention, Block, KVCache, make_norm, rotate, rotation
 from gpt.model import GPT
@@ -279,6 +280,19 @@ def test_every_parameter_gets_a_gradient(switches: dict[str, Any]):
     gpt = model(**switches)
     gpt(ids(2, 16), ids(2, 16, seed=3))[1].backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in gpt.parameters())
+
+
+@EVERY
+def test_forward_and_backward_pass_compile_in_one_graph(switches: dict[str, Any]):
+    """gpt.joint_graph's, traced as for the real compiler and run as it was traced."""
+    gpt, inputs, targets = model(**switches), ids(2, 16), ids(2, 16, seed=3)
+    torch.compiler.reset()
+    joint = JointGraph(gpt, lambda function, options, **more: torch.compile(function, backend="eager", **more))
+    loss = joint.passes(gpt)(inputs, targets, 0.5, lambda part: None)
+    expected = gpt(inputs, targets)[1] * 0.5
+    torch.testing.assert_close(loss, expected.detach())
+    for parameter, gradient in zip(gpt.parameters(), torch.autograd.grad(expected, [*gpt.parameters()]), strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
 
 
 def test_all_of_them_compile_in_one_graph():

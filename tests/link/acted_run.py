@@ -17,15 +17,16 @@ import pytest
 from cockpit.link.local import LocalLink
 from cockpit.link.replay import ReplayLink
 from cockpit.link.socket import SocketLink
+from cockpit.reducer import reduce
 from cockpit.runs import Run
-from cockpit.state import Past, RunState, reduce
+from cockpit.state import Past, RunState
 from cockpit.stretch import Stretch
 from gpt import checkpoint
 from gpt import events as ev
 from gpt.commands import Command, Stop
 from gpt.config import OptimConfig, Profile
+from tests.patience import PATIENCE, wait_until
 
-PATIENCE = 30.0
 PROFILE = 'name = "demo"\n[data]\nname = "python-stdlib"\n'
 
 
@@ -136,13 +137,6 @@ def put_save(folder: Run, step: int, rate: float = 1e-3) -> Path:
     evaluation = {"step": step, "val_loss": 2.5, "best_val_loss": 2.5, "best_step": step}
     checkpoint.write(folder.checkpoints_path, step, {}, {"evaluation": evaluation, "profile": profile})
     return folder.checkpoints_path / checkpoint.folder_name(step)
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.005)
 
 
 def curve(state: RunState) -> list[tuple[float, float]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from acted_run import PATIENCE, Seat, Stage, essence, put_save, stage, wait_until
+from acted_run import Seat, Stage, essence, put_save, stage
 from played_runs import START, run_started, step_done, story
 
 from cockpit import longlog
@@ -15,12 +15,14 @@ from cockpit.link import local
 from cockpit.link.base import Link
 from cockpit.link.local import LocalLink
 from cockpit.link.replay import ReplayLink
+from cockpit.reducer import reduce_all
 from cockpit.runs import Run
-from cockpit.state import Past, RunState, reduce_all
+from cockpit.state import Past, RunState
 from gpt import checkpoint
 from gpt import commands as do
 from gpt import events as ev
 from gpt.config import Profile
+from tests.patience import PATIENCE, wait_until
 
 EARLIER = (
     run_started(),

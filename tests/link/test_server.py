@@ -14,18 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from acted_run import Seat, Stage, essence, stage, wait_until
+from acted_run import Seat, Stage, essence, stage
 from played_runs import run_started, step_done, story
 
 from cockpit.link import place, reader, server, wire
 from cockpit.link.client import Client, SocketLine, call
 from cockpit.link.place import Door, knock
 from cockpit.link.socket import SocketLink
+from cockpit.reducer import reduce_all
 from cockpit.runs import Run
-from cockpit.state import RunState, reduce_all
+from cockpit.state import RunState
 from gpt import commands as do
 from gpt import events as ev
 from gpt.errors import UserError
+from tests.patience import wait_until
 
 
 @pytest.fixture

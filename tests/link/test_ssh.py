@@ -10,19 +10,21 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from acted_run import Actor, Seat, Stage, essence, put_save, stage, wait_until
+from acted_run import Actor, Seat, Stage, essence, put_save, stage
 from played_runs import run_started, step_done, story
 
 from cockpit.link import bridge, wire
 from cockpit.link.shelf import told
 from cockpit.link.ssh import Far, RemoteLink, far
+from cockpit.reducer import reduce_all
 from cockpit.runs import Run
 from cockpit.saves import list_saves
-from cockpit.state import RunState, reduce_all
+from cockpit.state import RunState
 from gpt import checkpoint
 from gpt import commands as do
 from gpt import events as ev
 from gpt.errors import RunError
+from tests.patience import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cockpit"))
 from played_runs import run_started, story
 
 from cockpit.chronicle import MOST
-from cockpit.state import RunState, reduce, reduce_all
+from cockpit.reducer import reduce, reduce_all
+from cockpit.state import RunState
 from gpt import events as ev
 
 

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cockpit"))
 from played_runs import demo_profile, failed_story, finished_story, run_started, step_done, story
 
 from cockpit.listing import reached
+from cockpit.reducer import reduce_all
 from cockpit.reporting.contents import Subject, compose
 from cockpit.reporting.document import Document
 from cockpit.reporting.figure import Band, file_of, raw
@@ -25,7 +26,7 @@ from cockpit.reporting.markdown import as_markdown, figures
 from cockpit.reporting.page import as_html
 from cockpit.reporting.safe import fenced, markdown, xml
 from cockpit.series import Series
-from cockpit.state import RunState, reduce_all
+from cockpit.state import RunState
 from gpt import events as ev
 from gpt.config import flatten
 

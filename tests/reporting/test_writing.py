@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cockpit"))
-from played_runs import FakeLink, finished_story, screen_text, still_app, story
+from played_runs import FakeLink, finished_story, run_started, save, screen_text, still_app, story
 from rich.segment import Segment
-from runs_on_disk import write_run
+from runs_on_disk import PROFILE, write_run
 
 from cockpit import commands_report
 from cockpit.app import CockpitApp
 from cockpit.doctor.examination import IDS
 from cockpit.listing import summarize
-from cockpit.reporting import picture, writing
+from cockpit.reporting import picture, tables, writing
 from cockpit.reporting.gathering import from_log
 from cockpit.runs import Run
 from gpt.errors import RunError
@@ -51,6 +51,20 @@ def test_a_report_is_a_folder_of_page_text_and_pictures(run: Run, no_png: None) 
     text = (written.folder / "report.md").read_text()
     assert all(f"({name})" in text for name in written.files if name.startswith("figures/"))
     assert "data:image/svg+xml" in written.page.read_text()
+
+
+def test_of_a_run_that_was_extended_the_settings_in_force_are_told_and_the_earlier_ones_named(tmp_path: Path) -> None:
+    events = [run_started(max_steps=1000), run_started(step=900, max_steps=3000)]
+    begun = f"{PROFILE}[train]\nmax_steps = 1000\n[optim]\nlearning_rate = 5e-4\n"
+    run = write_run(tmp_path / "runs", "amber-heron", events, profile=begun)
+    save(run.checkpoints_path, 900, rate=2e-3)  # of a sitting that was to take 2000 steps
+    told = from_log(run)
+    assert (told.settings["train.max_steps"], told.settings["optim.learning_rate"]) == (3000, 2e-3)
+    table = tables.settings(told.profile, told.settings)
+    assert table is not None
+    rows = {row[0]: row[1] for row in table.rows}
+    assert rows["train.max_steps"] == "3000 (begun with 1000)"
+    assert rows["optim.learning_rate"] == "0.002 (begun with 0.0005)"
 
 
 def test_no_report_takes_the_place_of_another(run: Run, no_png: None) -> None:

@@ -21,8 +21,8 @@ import pyte
 
 from cockpit.runs import Run, list_runs
 from gpt import events as ev
+from tests.patience import wait_until
 
-PATIENCE = 90.0
 """Seconds to wait for anything: shared machines stall. A condition that holds is seen at once."""
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -184,17 +184,19 @@ class Cockpit:
 
     def wait_until(self, holds: Callable[[], bool], what: str) -> str:
         """Waits until a condition holds; an AssertionError shows the screen otherwise."""
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
+
+        def have_come() -> bool:
             self._read(0.02)
             if holds():
-                return self.text
+                return True
             if self.process.poll() is not None and not self._runs_in_use():
                 self._read(0.2)
-                if holds():
-                    return self.text
-                raise AssertionError(f"ended with {self.process.returncode} before: {what}\n{self._picture()}")
-        raise AssertionError(f"not within {PATIENCE:.0f} s: {what}\n{self._picture()}")
+                assert holds(), f"ended with {self.process.returncode} before: {what}\n{self._picture()}"
+                return True
+            return False
+
+        wait_until(have_come, what, rest=lambda: None, picture=self._picture)
+        return self.text
 
     def wait_event(self, kind: type, **fields: Any) -> Any:
         """Waits until events.jsonl holds an event of a kind with these fields; returns the first such."""
@@ -212,19 +214,15 @@ class Cockpit:
 
     def wait_exit(self) -> int:
         """Waits for the end of the program; returns its exit code."""
-        end = time.monotonic() + PATIENCE
-        while self.process.poll() is None:
-            assert time.monotonic() < end, f"still runs\n{self._picture()}"
-            self._read(0.02)
+        wait_until(
+            lambda: self.process.poll() is not None, "its end", rest=lambda: self._read(0.02), picture=self._picture
+        )
         self._read(0.2)
         return self.process.returncode
 
     def wait_end(self) -> None:
         """Waits until nobody trains the run any more, whether or not the program was waited for."""
-        end = time.monotonic() + PATIENCE
-        while self._runs_in_use():
-            assert time.monotonic() < end, "still trains"
-            self._read(0.02)
+        wait_until(lambda: not self._runs_in_use(), "the end of training", rest=lambda: self._read(0.02))
 
     @property
     def run_pid(self) -> int:

@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
-from harness import PATIENCE, Cockpit
+from harness import Cockpit
 from sshd import Login
 
 from cockpit.link.socket import SocketLink
+from cockpit.reducer import reduce
 from cockpit.runs import Run
-from cockpit.state import RunState, reduce
+from cockpit.state import RunState
 from gpt import events as ev
 from tests.chaos.signalled import modes_left
+from tests.patience import wait_until
 
 NAME = "mine"
 MORE = 0.1
@@ -180,10 +182,7 @@ class Watched:
         self._learnt = RunState()
 
     def wait_until(self, holds: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + PATIENCE
-        while not holds():
-            assert time.monotonic() < end, f"not within {PATIENCE:.0f} s: {what}"
-            self._rest(0.02)
+        wait_until(holds, what, rest=lambda: self._rest(0.02))
 
     def _rest(self, seconds: float) -> None:
         end = time.monotonic() + seconds

@@ -19,6 +19,7 @@ from cockpit.commands_attach import trained
 from cockpit.runs import Run
 from gpt import events as ev
 from tests.link.acted_run import PROFILE, Actor, Stage
+from tests.patience import wait_until
 
 Start = Callable[..., Cockpit]
 
@@ -38,7 +39,10 @@ def two(desk: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Run]]:
             stage.actor.play(ev.StepDone(
                 step=7, tokens=7, loss=3.25, lr=1e-3, grad_norm=1.0, ms=10.0, tokens_per_s=1.0, mfu=None
             ))  # fmt: skip
-        yield [Run(desk / "runs" / name) for name in ("newer", "older")]
+        runs = [Run(desk / "runs" / name) for name in ("newer", "older")]
+        for run in runs:
+            wait_until(run.has_step, "the step in the log")
+        yield runs
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -252,7 +253,8 @@ def test_ctrl_p_opens_the_palette_and_runs_an_action(cockpit: Cockpit) -> None:
 def test_every_action_is_a_marker_on_the_chart(cockpit: Cockpit) -> None:
     cockpit.press("c")
     cockpit.wait_event(ev.CheckpointSaved, reason="asked")
-    cockpit.wait_for("└◇")
+    # On the axis, wherever that step is by now: steps are taken on while the screen is drawn.
+    cockpit.wait_until(lambda: re.search(r"└[─┬]*◇", cockpit.text) is not None, "◇ on the axis")
 
 
 def test_q_save_and_stop_leaves_a_checkpoint_and_a_report(cockpit: Cockpit) -> None:

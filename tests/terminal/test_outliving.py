@@ -11,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-from harness import PATIENCE, Cockpit
+from harness import Cockpit
 from holding import SETTINGS
 from losses import weights
 
 from cockpit.runs import list_runs
 from gpt import events as ev
+from tests.patience import PATIENCE
 
 Start = Callable[..., Cockpit]
 

@@ -46,6 +46,8 @@ def test_panes_are_switched_hidden_filled_and_moved_back_by_keys_and_mouse(start
     cockpit.press("l")
     cockpit.wait_for("─ loss", "ms/iter", gone=True)
     cockpit.wait_event(ev.EvalDone, step=400)  # more than a pane holds, though the screen may be behind
+    cockpit.press(" ")  # or more than a page may come between two keys
+    cockpit.wait_for("PAUSED", "paused at step")
     cockpit.press("\x1b[5~")
     cockpit.wait_for("below")
     cockpit.press("\x1b[6~")
@@ -92,7 +94,7 @@ def test_readonly_refuses_every_key_that_steers_and_leaves_the_run_to_itself(sta
     cockpit.wait_event(ev.StepDone, step=1)
     for key, word in ((" ", "pause"), ("c", "save"), ("w", "cool down"), ("s", "sample")):
         cockpit.press(key)
-        cockpit.wait_for(f"{word} is refused: --readonly")
+        cockpit.wait_for(f"{word} is refused: this screen only watches")
     cockpit.press("q")
     cockpit.wait_for("that only watches", "leave it running")
     cockpit.press("s")

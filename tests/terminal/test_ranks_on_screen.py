@@ -49,13 +49,18 @@ def test_screens_here_and_by_ssh_steer_all_ranks_stay_through_a_restart_and_stop
         far.wait_for("RUNNING", "watching")
         screen.wait_event(ev.StepDone, step=saved.step + 5)
         kill_rank(1, run)
-        for each in (screen, far):
-            each.wait_for("the ranks are started anew")
+        for each in (screen, far):  # it may have been said, and be over, before the second is looked at
+            each.wait_until(lambda each=each: b"the ranks are started anew" in each.raw, "the ranks are started anew")
         restarted = screen.wait_event(ev.RanksRestarted)
         assert (restarted.rank, restarted.how) == (1, "signal SIGKILL") and restarted.step >= saved.step
         for each in (screen, far):
             each.wait_for("RUNNING", "» resumed")
-            each.wait_until(lambda each=each: b"rank 1 was lost (signal SIGKILL)" in each.raw, "it says which was lost")
+            each.press("j")
+            each.wait_for("c  chart", "l  log")
+            each.press("l")  # all of it: the pane may have gone on before it was drawn
+            each.wait_for("rank 1 was lost (signal SIGKILL)")
+            each.press("\x1b")
+            each.wait_for("─ loss")
         screen.wait_event(ev.StepDone, step=restarted.step + 10)
         screen.press("q")
         screen.wait_for("save and stop the run")

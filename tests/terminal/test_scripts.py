@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import PATIENCE, ROOT, Cockpit
+from harness import ROOT, Cockpit
 
 from gpt import events as ev
+from tests.patience import PATIENCE
 
 Start = Callable[..., Cockpit]
 

@@ -15,6 +15,7 @@ from harness import ROOT, Cockpit, patched
 
 from gpt import events as ev
 from tests.chaos.signalled import modes_left
+from tests.patience import wait_until
 
 Start = Callable[..., Cockpit]
 
@@ -166,8 +167,12 @@ def test_what_anything_prints_lands_in_the_log_and_never_on_the_screen(start: St
     cockpit.wait_for("RUNNING", *said)  # in the log pane
     console = (cockpit.run_dir / "console.log").read_text()
     assert all(text in console for text in said)
-    logged = [e.text for e in cockpit.events() if isinstance(e, ev.LogLine) and e.source == "console"]
-    assert all(any(text in line for line in logged) for text in said)
+
+    def logged() -> bool:  # the file follows the screen by a moment
+        lines = [e.text for e in cockpit.events() if isinstance(e, ev.LogLine) and e.source == "console"]
+        return all(any(text in line for line in lines) for text in said)
+
+    wait_until(logged, "the lines in events.jsonl")
     cockpit.press(" ")
     screen = cockpit.wait_for("PAUSED")
     assert "from-fd-one" not in screen.split("─ log ")[0]

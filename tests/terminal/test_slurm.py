@@ -11,10 +11,11 @@ import sys
 import time
 from pathlib import Path
 
-from harness import PATIENCE, ROOT
+from harness import ROOT
 
 from cockpit.runs import Run
 from gpt import events as ev
+from tests.patience import PATIENCE
 
 
 def script(desk: Path) -> str:
