@@ -167,7 +167,14 @@ class _Judge:
             findings += [f"then rotten: {text}" for text in self._with_rot(image, standing)]
         if not findings and self._chance.random() < 0.06:
             findings += [f"then saved on: {text}" for text in self._saved_on(image, standing)]
+        if not findings and self._lines and (self._has_torn_line(image) or self._chance.random() < 0.06):
+            findings += [f"then logged on: {text}" for text in self._logged_on(image)]
         return findings
+
+    def _has_torn_line(self, image: Image) -> bool:
+        """Whether the log ends within a line: what is written next must not become part of that."""
+        log = image.get(stories.LOG)
+        return isinstance(log, bytes) and bool(log) and not log.endswith(b"\n")
 
     def _judged(self, image: Image, standing: Standing) -> Iterator[str]:
         self._bench.hold(image)
@@ -283,12 +290,11 @@ class _Judge:
         litter = [path.name for path in self._parent.iterdir() if path.name.endswith((".tmp", ".replaced"))]
         if litter:
             yield f"{', '.join(litter)} lies about for good"
-        if self._lines:
-            yield from self._logged_on()
         self._bench.look()
 
-    def _logged_on(self) -> Iterator[str]:
+    def _logged_on(self, image: Image) -> Iterator[str]:
         """The log goes on after what is left of it."""
+        self._bench.hold(image)
         run = Run(self._root / RUNS / RUN)
         before = len(list(run.read_events()))
         run.path.mkdir(parents=True, exist_ok=True)
@@ -297,3 +303,4 @@ class _Judge:
         log.close()
         if log.error or len(list(run.read_events())) != before + 1:
             yield f"the log does not go on: {log.error}"
+        self._bench.look()
