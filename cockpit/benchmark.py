@@ -24,7 +24,8 @@ import msgspec
 from cockpit import format as fmt
 from cockpit.profile import Loaded
 from cockpit.sanitize import clean_line
-from cockpit.trial import LONG_LOG_STEPS, MeasurementError, failure, measure_screen
+from cockpit.trial import LONG_LOG_STEPS, measure_screen
+from cockpit.underway import MeasurementError, failure
 from gpt import turns
 from gpt.config import Profile
 from gpt.data import check_source
@@ -52,8 +53,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     columns: int = 120
     rows: int = 35
     """Size of the screen."""
-    seconds: float = 5.0
-    """What is measured of each run with or without the screen."""
+    seconds: float = 20.0
+    """What is measured with the screen and without it, in each repeat."""
 
     def check(self) -> None:
         """Raises RunError for a number out of range."""

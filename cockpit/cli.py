@@ -256,7 +256,9 @@ def bench(
     screen: Annotated[bool, Parameter(help="Also what the screen costs: runs with and without it, in turns.")] = False,
     columns: Annotated[int, Parameter(help="Width of that screen.", show_default=True)] = 120,
     rows: Annotated[int, Parameter(help="Height of that screen.", show_default=True)] = 35,
-    seconds: Annotated[float, Parameter(help="Measured of each run with or without it.", show_default=True)] = 5.0,
+    seconds: Annotated[
+        float, Parameter(help="Measured with it and without it, in each repeat.", show_default=True)
+    ] = 20.0,
     json: AsJson = False,
 ) -> int:
     """Times a profile's real step, and says where the time goes."""

@@ -5,6 +5,7 @@ What the bytes draw is not worked out: a measurement needs to know when they cam
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -16,6 +17,8 @@ import subprocess
 import termios
 import time
 from collections.abc import Callable, Sequence
+
+import psutil
 
 from cockpit.front import die_with_parent
 
@@ -115,6 +118,15 @@ def kill_session(process: subprocess.Popen[bytes]) -> None:
     except (ProcessLookupError, PermissionError):  # macOS: EPERM where only a zombie is left
         process.kill()
     process.wait()
+
+
+def signal_family(process: subprocess.Popen[bytes], number: int) -> None:
+    """Sends a signal to a process and all that descends from it, whatever sessions they lead: children first."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        leader = psutil.Process(process.pid)
+        for member in (*reversed(leader.children(recursive=True)), leader):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.send_signal(number)
 
 
 def _own_terminal() -> None:

@@ -1,6 +1,9 @@
 """Runs of the real program that are only made to be measured: without the screen, behind it, and with a long log.
 
-With the screen it runs in a pseudo-terminal where nobody looks; after the time that is measured, keys are pressed.
+With the screen it runs in a pseudo-terminal where nobody looks; after the time that is measured, keys are pressed. On a
+CPU both are there at once and take turns, the other one stopped: from one run to the next a shared machine changes by
+several times what the screen takes. Elsewhere they run one after the other, for together they might not fit into the
+device's memory.
 """
 
 from __future__ import annotations
@@ -20,20 +23,18 @@ import msgspec
 from cockpit.front import die_with_parent
 from cockpit.pseudoterminal import PseudoTerminal, has_visible, kill_session
 from cockpit.runs import Run
-from cockpit.sanitize import clean_line
-from cockpit.screencost import Window, summarize, window_of
+from cockpit.screencost import Window, summarize
+from cockpit.underway import START_PATIENCE, Underway, failure
 from gpt.config import Profile
-from gpt.errors import RunError
 from gpt.events import StepDone, encode
+from gpt.runtime import is_on_cpu
 
-SETTLE_SECONDS = 2.0
-"""Time after the first step before anything is measured."""
-KEY_PRESSES = 40
-"""Of each run: of three runs 120, so that six of them lie beyond the 95th percentile."""
-KEY_PATIENCE = 5.0
-"""Seconds that an answer to a key may take."""
-START_PATIENCE = 900.0
-"""Seconds until the first step: data may have to be tokenized, a model compiled."""
+TURN_SECONDS = 5.0
+"""What is measured of a turn."""
+TURN_STEPS = 4
+"""As many steps a turn has at least; it is longer where they take longer."""
+KEY_PRESSES = 120
+"""In all: six of them lie beyond the 95th percentile."""
 DIGEST_PATIENCE = 10.0
 """Seconds within which the reader of the long log has left its digest."""
 LONG_LOG_STEPS = 1_000_000
@@ -41,37 +42,28 @@ OPEN_PATIENCE = 120.0
 """Seconds that opening the long log may take."""
 
 
-class MeasurementError(Exception):
-    """A measurement ended in a way that is our bug."""
-
-
 def measure_screen(
     profile: Profile, text: str, *, columns: int, rows: int, seconds: float, repeats: int, compiled: bool,
     environment: dict[str, str], say: Callable[[str], None],
 ) -> dict[str, Any]:  # fmt: skip
-    """Runs a profile without and with the screen, `repeats` times each in alternating order.
+    """Runs a profile without and with the screen.
 
     Args:
         text: the profile as TOML, whole.
-        seconds: what is measured of each run.
-        compiled: whether both runs compile the step.
+        seconds: what is measured of each of them in a repeat: in turns of `TURN_SECONDS`, where they take turns.
+        compiled: whether both compile the step.
         say: takes a line about what is being done.
 
     Returns the figures of `summarize`, open_1m_steps_s, and open_1m_again_s: the second time.
 
     Raises RunError where the run cannot be started, MeasurementError where it fails by a bug of ours.
     """
-    pairs: list[tuple[Window, Window]] = []
     with tempfile.TemporaryDirectory(prefix="gpt-cockpit-bench-") as folder:
         path = Path(folder) / "profile.toml"
         path.write_text(text, encoding="utf-8")
-        trial = Trial(path, settings(profile, compiled), environment, seconds, columns, rows)
-        for number in range(repeats):
-            windows: dict[bool, Window] = {}
-            for screen in (False, True) if number % 2 == 0 else (True, False):
-                say(f"screen: run {2 * number + len(windows) + 1} of {2 * repeats}, {'with' if screen else 'without'}")
-                windows[screen] = trial.with_screen() if screen else trial.without_screen()
-            pairs.append((windows[False], windows[True]))
+        trial = Trial(path, settings(profile, compiled), environment, columns, rows, say)
+        measure = trial.in_turns if is_on_cpu(profile.train.device) else trial.one_after_the_other
+        pairs = measure(repeats, seconds)
         say(f"screen: opening a log of {LONG_LOG_STEPS:,} steps")
         opened, again = trial.open_long_log(LONG_LOG_STEPS)
     budget = {"screen_columns": columns, "screen_rows": rows, "cpu_budget": profile.screen.cpu_budget}
@@ -95,49 +87,58 @@ class Trial:
         path: the profile.
         overrides: --set arguments.
         environment: of the program.
-        seconds: what is measured of each run.
+        columns, rows: size of the screen.
+        say: takes a line about what is being done.
     """
 
     def __init__(
-        self, path: Path, overrides: Sequence[str], environment: dict[str, str], seconds: float, columns: int, rows: int
-    ) -> None:
+        self, path: Path, overrides: Sequence[str], environment: dict[str, str], columns: int, rows: int,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:  # fmt: skip
         self._path, self._overrides, self._environment = path, list(overrides), environment
-        self._seconds, self._columns, self._rows = seconds, columns, rows
+        self._columns, self._rows, self._say = columns, rows, say
         self._runs = 0
 
-    def without_screen(self) -> Window:
-        """A run that prints its lines to nobody."""
-        run = self._fresh_run()
-        with self._headless(run, *self._overrides) as (process, said):
+    def one_after_the_other(self, repeats: int, seconds: float) -> list[tuple[Window, Window]]:
+        """Two runs, one without and one with the screen, in alternating order; `repeats` times."""
+        pairs: list[tuple[Window, Window]] = []
+        for number in range(repeats):
+            windows: dict[bool, Window] = {}
+            for shown in (False, True) if number % 2 == 0 else (True, False):
+                done, which = 2 * number + len(windows) + 1, "with" if shown else "without"
+                self._say(f"screen: run {done} of {2 * repeats}, {which}")
+                with self._with_screen() if shown else self._without_screen() as program:
+                    program.settle()
+                    (windows[shown],) = program.windows([program.span(seconds)])
+                    if shown:
+                        windows[shown] = program.with_keys(windows[shown], -(-KEY_PRESSES // repeats))
+            pairs.append((windows[False], windows[True]))
+        return pairs
 
-            def wait(seconds: float) -> bool:
-                try:
-                    process.wait(timeout=seconds)
-                except subprocess.TimeoutExpired:
-                    return True
-                return False
-
-            start, end = self._watch(run, wait, lambda: _ending(process, said))
-        return window_of(list(run.read_events()), start, end)
-
-    def with_screen(self) -> Window:
-        """A run behind the screen; keys are pressed once it has been measured."""
-        run = self._fresh_run()
-        with self._screen(run, *self._overrides) as terminal:
-            seen = terminal.wait_until(lambda: has_visible(terminal.output), START_PATIENCE)
-
-            def wait(seconds: float) -> bool:
-                terminal.read(seconds)
-                return terminal.process.poll() is None
-
-            def ending() -> Exception:
-                return failure(terminal.process.wait(), terminal.output)
-
-            start, end = self._watch(run, wait, ending)
-            key_ms = press_keys(terminal, KEY_PRESSES)
-        first = None if seen is None else seen - terminal.started
-        window = window_of(list(run.read_events()), start, end, terminal.bytes_between)
-        return msgspec.structs.replace(window, first_frame_s=first, key_ms=tuple(key_ms))
+    def in_turns(self, repeats: int, seconds: float) -> list[tuple[Window, Window]]:
+        """Both at once, of which one is stopped while the other trains; turns that follow each other make a pair."""
+        self._say("screen: starting without, then with")
+        with self._without_screen() as bare:
+            bare.settle()
+            bare.stop()
+            with self._with_screen() as shown:
+                shown.settle()
+                shown.stop()
+                length = max(min(seconds, TURN_SECONDS), TURN_STEPS * shown.seconds_of_a_step())
+                pairs = repeats * max(1, round(seconds / length))
+                spans: dict[Underway, list[tuple[float, float]]] = {bare: [], shown: []}
+                for number in range(pairs):
+                    self._say(f"screen: pair of turns {number + 1} of {pairs}")
+                    for program in (bare, shown) if number % 2 == 0 else (shown, bare):
+                        spans[program].append(program.turn(length))
+                bare.resume()
+                without = bare.windows(spans[bare])
+                bare.stop()
+                shown.resume()
+                behind = shown.windows(spans[shown])
+                self._say(f"screen: pressing {KEY_PRESSES} keys")
+                behind[-1] = shown.with_keys(behind[-1], KEY_PRESSES)
+        return list(zip(without, behind, strict=True))
 
     def open_long_log(self, steps: int) -> tuple[float | None, float | None]:
         """Seconds from the start of the program, resuming a run, until the screen shows the last step of its log: where
@@ -177,6 +178,38 @@ class Trial:
         return [*command, "--runs-dir", str(run.path.parent), *options]
 
     @contextmanager
+    def _without_screen(self) -> Iterator[Underway]:
+        """A run that prints its lines to nobody."""
+        run = self._fresh_run()
+        with self._headless(run, *self._overrides) as (process, said):
+
+            def wait(seconds: float) -> bool:
+                try:
+                    process.wait(timeout=seconds)
+                except subprocess.TimeoutExpired:
+                    return True
+                return False
+
+            yield Underway(run, process, wait, lambda: _ending(process, said))
+
+    @contextmanager
+    def _with_screen(self) -> Iterator[Underway]:
+        """A run behind the screen."""
+        run = self._fresh_run()
+        with self._screen(run, *self._overrides) as terminal:
+            seen = terminal.wait_until(lambda: has_visible(terminal.output), START_PATIENCE)
+
+            def wait(seconds: float) -> bool:
+                terminal.read(seconds)
+                return terminal.process.poll() is None
+
+            def ending() -> Exception:
+                return failure(terminal.process.wait(), terminal.output)
+
+            first = None if seen is None else seen - terminal.started
+            yield Underway(run, terminal.process, wait, ending, terminal, first)
+
+    @contextmanager
     def _headless(self, run: Run, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
         with tempfile.TemporaryFile() as said:
             process = subprocess.Popen(
@@ -192,47 +225,6 @@ class Trial:
         command = self._command(run, *options)
         return PseudoTerminal(command, columns=self._columns, rows=self._rows, env=self._environment)
 
-    def _watch(self, run: Run, wait: Callable[[float], bool], ending: Callable[[], Exception]) -> tuple[float, float]:
-        """Waits for the first step and then for what is to be measured; Unix times of its beginning and end.
-
-        Args:
-            wait: lets some seconds go by; False where the program has ended.
-            ending: what to raise then.
-        """
-        patience = time.monotonic() + START_PATIENCE
-        while not run.has_step():
-            if not wait(0.2):
-                raise ending()
-            if time.monotonic() > patience:
-                raise RunError(f"no step within {START_PATIENCE:.0f} s of the start; measure a smaller profile")
-        if not wait(SETTLE_SECONDS):
-            raise ending()
-        start = time.time()
-        if not wait(self._seconds):
-            raise ending()
-        end = time.time()
-        if not wait(0.6):  # until the log has been written
-            raise ending()
-        return start, end
-
-
-def press_keys(terminal: PseudoTerminal, presses: int) -> list[float]:
-    """ms from `?` to the help that it opens, each time; the help is closed again in between. Misses are left out."""
-    from cockpit.screens.help import TITLE
-
-    answer, times = TITLE.encode(), []
-    for press in range(presses):
-        terminal.read(0.3 + 0.037 * (press % 8))  # not in time with the frames
-        seen = len(terminal.output)
-        pressed = time.monotonic()
-        terminal.press(b"?")
-        came = terminal.wait_until(lambda seen=seen: answer in terminal.output[seen:], KEY_PATIENCE)
-        if came is not None:
-            times.append((came - pressed) * 1e3)
-        terminal.read(0.1)
-        terminal.press(b"\x1b")
-    return times
-
 
 def lengthen(run: Run, steps: int) -> None:
     """Makes a run's log one that ends with step number `steps`, by copies of its own last step."""
@@ -246,16 +238,6 @@ def lengthen(run: Run, steps: int) -> None:
         for step in range(done.step + 1, steps + 1):
             loss = (done.loss or 1.0) * (1 + 0.02 * (step % 7))
             file.write(encode(msgspec.structs.replace(done, step=step, loss=loss, time=done.time + step * 1e-3)))
-
-
-def failure(code: int, output: bytes | bytearray) -> Exception:
-    """What a program that ended before its time died of, by its exit code and the end of what it said."""
-    text = clean_line(output.decode(errors="replace").strip().rpartition("\n")[2]).removeprefix("gpt-cockpit: ")
-    if code == 2:
-        return RunError(text)
-    if code == -9:
-        return RunError("a measurement was killed, perhaps for want of memory; measure a smaller profile")
-    return MeasurementError(f"a measurement ended with {code}: {text or 'without a word'}")
 
 
 def _ending(process: subprocess.Popen[bytes], said: IO[bytes]) -> Exception:

@@ -15,7 +15,7 @@ import pytest
 
 from cockpit import benchmark, cli
 from cockpit.benchmark import Plan, as_table, combine, compare
-from cockpit.trial import MeasurementError
+from cockpit.underway import MeasurementError
 from gpt.config import Profile
 from gpt.errors import RunError
 

@@ -17,7 +17,8 @@ from cockpit.reducer import reduce
 from cockpit.runs import Run
 from cockpit.screencost import Window, summarize, window_of
 from cockpit.state import RunState
-from cockpit.trial import MeasurementError, failure, lengthen, settings
+from cockpit.trial import lengthen, settings
+from cockpit.underway import MeasurementError, failure
 from gpt import events as ev
 from gpt.errors import RunError
 

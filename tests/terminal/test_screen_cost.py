@@ -1,28 +1,82 @@
-"""`bench --screen` on the real program: every figure is there."""
+"""`bench --screen` on the real program: every figure is there, and those that take turns do."""
 
 from __future__ import annotations
 
+import itertools
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from harness import ROOT
 
 from cockpit import profile as profiles
-from cockpit import trial
+from cockpit import trial, underway
+from cockpit.pseudoterminal import kill_session, signal_family
+from cockpit.runs import Run
+from cockpit.screencost import Window
+from gpt.events import StepDone
+from tests.patience import wait_until
 
 
-def test_a_run_behind_the_screen_gives_every_figure(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def attempt(desk: Path, monkeypatch: pytest.MonkeyPatch) -> trial.Trial:
     monkeypatch.chdir(desk)
-    monkeypatch.setattr(trial, "SETTLE_SECONDS", 0.1)
+    monkeypatch.setattr(underway, "SETTLE_SECONDS", 0.1)
     monkeypatch.setattr(trial, "KEY_PRESSES", 2)
     loaded = profiles.load(desk / "sums.toml")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    attempt = trial.Trial(
-        loaded.path, trial.settings(loaded.profile, compiled=False), environment, seconds=3.5, columns=100, rows=30
-    )
-    window = attempt.with_screen()
+    return trial.Trial(loaded.path, trial.settings(loaded.profile, compiled=False), environment, columns=100, rows=30)
+
+
+def check(window: Window, *, has_keys: bool) -> None:
     assert window.tokens_per_s > 0
-    assert window.first_frame_s is not None and window.key_ms and min(window.key_ms) > 0
+    if has_keys:
+        assert window.first_frame_s is not None and window.key_ms and min(window.key_ms) > 0
     figures = (window.frames_per_s, window.cpu_ms_per_frame, window.screen_share, window.bytes_per_frame)
     assert all(figure is not None and figure > 0 for figure in figures), window
+
+
+def test_a_run_behind_the_screen_gives_every_figure(attempt: trial.Trial) -> None:
+    ((bare, shown),) = attempt.one_after_the_other(repeats=1, seconds=3.5)
+    check(shown, has_keys=True)
+    assert bare == Window(tokens_per_s=bare.tokens_per_s) and bare.tokens_per_s > 0
+
+
+def test_in_turns_one_trains_while_the_other_is_stopped(attempt: trial.Trial, desk: Path) -> None:
+    pairs = attempt.in_turns(repeats=3, seconds=2.5)
+    assert len(pairs) == 3
+    for bare, shown in pairs:
+        assert bare.tokens_per_s > 0
+        check(shown, has_keys=shown is pairs[-1][1])
+    steps = [
+        (event.time, name)
+        for name in ("run-1", "run-2")
+        for event in Run(desk / "runs" / name).read_events()
+        if isinstance(event, StepDone)
+    ]
+    turns = [name for name, _ in itertools.groupby(name for _, name in sorted(steps))]
+    assert len(steps) > 100
+    # Each settles; three pairs, every second one the other way round; each writes the last of its log.
+    assert turns == ["run-1", "run-2"] * 4
+
+
+def test_a_stop_reaches_those_that_lead_sessions_of_their_own() -> None:
+    sleep = "import time; time.sleep(60)"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {sleep!r}], start_new_session=True)"
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    leader = psutil.Process(process.pid)
+    try:
+        wait_until(lambda: len(leader.children()) == 1)
+        family = [leader, *leader.children()]
+        signal_family(process, signal.SIGSTOP)
+        wait_until(lambda: all(member.status() == psutil.STATUS_STOPPED for member in family))
+        signal_family(process, signal.SIGCONT)
+        wait_until(lambda: all(member.status() != psutil.STATUS_STOPPED for member in family))
+    finally:
+        signal_family(process, signal.SIGKILL)
+        kill_session(process)
+    signal_family(process, signal.SIGSTOP)  # gone: nothing happens
