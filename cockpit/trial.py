@@ -31,7 +31,7 @@ from gpt.runtime import is_on_cpu
 
 TURN_SECONDS = 5.0
 """What is measured of a turn."""
-TURN_STEPS = 4
+TURN_STEPS = 6
 """As many steps a turn has at least; it is longer where they take longer."""
 KEY_PRESSES = 120
 """In all: six of them lie beyond the 95th percentile."""
