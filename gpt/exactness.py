@@ -8,10 +8,14 @@ from typing import Any
 import msgspec
 import torch
 
+from gpt import products
 from gpt.config import Profile
 from gpt.device import Device
 from gpt.ranks import Ranks
 from gpt.stepper import Stepper
+
+_UNSAID = {"ranks": 1, "backward": "autograd", "products": products.USUAL}
+"""How checkpoints were made that do not say it yet."""
 
 _HARMLESS = {
     "name", "description", "expected_parameters", "checkpoint", "sample", "screen", "track",
@@ -34,6 +38,7 @@ def environment(device: Device, stepper: Stepper, ranks: Ranks) -> dict[str, Any
         "torch": torch.__version__, "python": platform.python_version(), "device": device.name, "dtype": device.dtype,
         "compile": device.compile, "threads": torch.get_num_threads() if device.type == "cpu" else None,
         "lanes": stepper.lane_count, "backward": lanes.backward if lanes else "autograd",
+        "products": products.name(device.type, device.dtype),
         "ranks": ranks.size, "parallel": ranks.parallel,
     }  # fmt: skip
 
@@ -43,7 +48,7 @@ def reasons_against(
 ) -> list[str]:
     """Why going on from a checkpoint with `state` is not exact; empty where it is."""
     pairs = _differences(_completed(state["profile"], msgspec.to_builtins(Profile())), msgspec.to_builtins(profile))
-    then = {"ranks": 1, "backward": "autograd"} | state["environment"]  # checkpoints did not always say it
+    then = _UNSAID | state["environment"]
     pairs += [pair for pair in _differences(then, environment(device, stepper, ranks)) if pair[0] != "python"]
     why = [f"{key} {old} → {new}" for key, old, new in pairs if _matters(key)]
     if state["data_fingerprint"] != data_fingerprint:

@@ -4,7 +4,8 @@ Compiled in the ordinary way, each pass is a function of Python's that calls one
 step (gpt.lanes) are threads of one Python, and Python runs in one thread at a time: each lane waits for the other as
 often as it has a kernel to start. Here the gradient is a function of the weights (torch.func), so that the compiler
 sees forward and backward pass as the one graph they are and makes of it C++ that starts its kernels itself. Two lanes
-of 384 tokens through 4 layers of 128, side by side: 28.2 ms instead of 30.6 (two cores, torch 2.13.0).
+of 384 tokens through 4 layers of 128, side by side: 28.2 ms instead of 30.6 (two cores, torch 2.13.0). Matrix products
+are those of the faster library (gpt.products).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.func import functional_call, grad_and_value
 
 from gpt.lanes import BothPasses
 from gpt.model import GPT
+from gpt.products import compile_options
 
 
 class JointGraph:
@@ -35,7 +37,8 @@ class JointGraph:
         def share_of_loss(weights: list[Tensor], inputs: Tensor, targets: Tensor, share: Tensor) -> Tensor:
             return functional_call(model, dict(zip(names, weights, strict=True)), (inputs, targets))[1] * share
 
-        self._run = compiler(grad_and_value(share_of_loss), fullgraph=True, options={"cpp_wrapper": True})
+        options = {"cpp_wrapper": True} | compile_options("cpu", "float32")
+        self._run = compiler(grad_and_value(share_of_loss), fullgraph=True, options=options)
         self._first_call, self._is_compiled = threading.Lock(), False
 
     def passes(self, model: GPT) -> BothPasses:

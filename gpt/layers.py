@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from gpt.config import ModelConfig
 from gpt.gelu import gelu
+from gpt.products import Linear
 from gpt.recompute import again
 
 if TYPE_CHECKING:
@@ -121,8 +122,8 @@ class Attention(nn.Module):
         self.n_head, self.n_kv_head, self.dropout = config.n_head, config.kv_heads, config.dropout
         self.head_width = config.head_width
         channels = (config.n_head + 2 * config.kv_heads) * config.head_width  # 3·C where every head has its own keys
-        self.c_attn = nn.Linear(config.n_embd, channels, bias=config.bias)
-        self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        self.c_attn = Linear(config.n_embd, channels, bias=config.bias)
+        self.c_proj = Linear(config.n_embd, config.n_embd, bias=config.bias)
         self.q_norm = nn.RMSNorm(config.head_width, eps=NORM_EPS) if config.qk_norm else None
         self.k_norm = nn.RMSNorm(config.head_width, eps=NORM_EPS) if config.qk_norm else None
 
@@ -168,10 +169,10 @@ class MLP(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.activation = config.activation
-        self.c_fc = nn.Linear(config.n_embd, config.mlp_width, bias=config.bias)
+        self.c_fc = Linear(config.n_embd, config.mlp_width, bias=config.bias)
         if config.activation == "swiglu":
-            self.c_gate = nn.Linear(config.n_embd, config.mlp_width, bias=config.bias)
-        self.c_proj = nn.Linear(config.mlp_width, config.n_embd, bias=config.bias)
+            self.c_gate = Linear(config.n_embd, config.mlp_width, bias=config.bias)
+        self.c_proj = Linear(config.mlp_width, config.n_embd, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) → (B, T, C)."""

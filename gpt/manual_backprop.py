@@ -4,7 +4,7 @@ The arithmetic is gpt.model's, and what autograd does with it. Two things are di
 that what one operator leaves in the cache is there for the next; autograd takes new memory for every result,
 which has to be fetched first. And attention, over a short context, is matrix products and a softmax: torch's fused
 kernel is made for long ones. Both passes of 384 tokens through 4 layers of 128 take 27.5 ms
-instead of 30.0 (one core, torch 2.13.0).
+instead of 30.0 (one core, torch 2.13.0). Matrix products are those of the faster library (gpt.products).
 
 Only where the model is GPT-2's own (`writes_out`); everything else goes through autograd.
 
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gpt import products
 from gpt.config import ModelConfig
 from gpt.gelu import gelu_and_slope
 from gpt.layers import NORM_EPS, Block
@@ -107,7 +108,7 @@ class ManualBackprop:
         for layer in self._layers:
             x = layer.forward(x)
         self._normed = self._norm.forward(x)
-        return torch.mm(self._normed, self._head.transposed, out=space.logits).log_softmax(dim=1)
+        return self._head.forward(self._normed, out=space.logits).log_softmax(dim=1)
 
     def _backward(
         self, inputs: Tensor, expected: Tensor, log_probabilities: Tensor, share: float, space: _Space
@@ -115,7 +116,7 @@ class ManualBackprop:
         d_logits = log_probabilities.exp_()  # softmax, minus one where the target is, over the number of rows
         d_logits.scatter_add_(1, expected, space.minus_one).mul_(share / len(expected))
         self._head.add_gradient(d_logits, self._normed)
-        d_x = self._norm.backward(torch.mm(d_logits, self._head.weight, out=space.d_row))
+        d_x = self._norm.backward(self._head.backward(d_logits, out=space.d_row))
         for layer in reversed(self._layers):
             layer.backward(d_x)
         self._tokens.gradient.index_add_(0, inputs.flatten(), d_x)
@@ -143,49 +144,72 @@ class _Vector:
 
 
 class _Matrix(_Vector):
-    """The matrix of y = x·Wᵀ, whose gradient is a product as well."""
+    """The matrix of y = x·Wᵀ, whose gradient is a product as well. Results are in `out`, or in memory of their own."""
 
     _kept = 1
     """Of what the gradient holds when the next product is added: 0 for the first one, which needs no zeros."""
 
     def __init__(self, parameter: nn.Parameter | Tensor) -> None:
         super().__init__(parameter)
-        self.transposed = self.weight.t()
+        self._is_by_onednn = products.is_onednn_faster()
+        self._transposed = self.weight.t()
 
     def _begin(self) -> None:
         self._kept = 0
 
+    def forward(self, x: Tensor, out: Tensor, bias: Tensor | None = None) -> Tensor:
+        """y + bias."""
+        if self._is_by_onednn:
+            return products.linear(x, self.weight, bias)
+        if bias is None:
+            return torch.mm(x, self._transposed, out=out)
+        return torch.addmm(bias, x, self._transposed, out=out)
+
+    def forward_onto(self, stream: Tensor, x: Tensor, out: Tensor, bias: Tensor | None) -> Tensor:
+        """stream + y + bias."""
+        if self._is_by_onednn:
+            return products.linear_onto(stream, x, self.weight, bias)
+        torch.addmm(stream, x, self._transposed, out=out)
+        return out if bias is None else out.add_(bias)
+
+    def backward(self, d_y: Tensor, out: Tensor) -> Tensor:
+        """d_x = d_y·W."""
+        return products.product(d_y, self.weight) if self._is_by_onednn else torch.mm(d_y, self.weight, out=out)
+
     def add_gradient(self, d_y: Tensor, x: Tensor) -> None:
         """d_W = d_yᵀ·x, which sums over rows."""
-        torch.addmm(self.gradient, d_y.t(), x, beta=self._kept, out=self.gradient)
+        if not self._is_by_onednn:
+            torch.addmm(self.gradient, d_y.t(), x, beta=self._kept, out=self.gradient)
+        elif self._kept:
+            self.gradient.add_(products.product(d_y.t(), x))
+        else:
+            self._parameter.grad = self.gradient = products.product(d_y.t(), x)
         self._kept = 1
 
 
 class _Linear:
-    """y = x·Wᵀ + b: d_b = Σ d_y over rows, d_x = d_y·W."""
+    """y = x·Wᵀ + b: d_b = Σ d_y over rows, d_x = d_y·W. Results are where those of the matrix are."""
 
     def __init__(self, linear: nn.Linear) -> None:
         self._matrix = _Matrix(linear.weight)
         self._bias = _Vector(linear.bias) if linear.bias is not None else None
+        self._added = self._bias.weight if self._bias else None
         self.weights = [self._matrix, *([self._bias] if self._bias else [])]
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
-        """y, into `out`."""
-        if self._bias:
-            return torch.addmm(self._bias.weight, x, self._matrix.transposed, out=out)
-        return torch.mm(x, self._matrix.transposed, out=out)
+        """y."""
+        return self._matrix.forward(x, out, self._added)
 
     def forward_onto(self, stream: Tensor, x: Tensor, out: Tensor) -> Tensor:
-        """stream + y, into `out`."""
-        torch.addmm(stream, x, self._matrix.transposed, out=out)
-        return out.add_(self._bias.weight) if self._bias else out
+        """stream + y."""
+        return self._matrix.forward_onto(stream, x, out, self._added)
 
     def backward(self, d_y: Tensor, x: Tensor, out: Tensor) -> Tensor:
-        """d_x, into `out`."""
+        """d_x."""
         self._matrix.add_gradient(d_y, x)
         if self._bias:
             self._bias.gradient.add_(d_y.sum(0))
-        return torch.mm(d_y, self._matrix.weight, out=out)
+        return self._matrix.backward(d_y, out)
 
 
 class _Norm:
@@ -226,11 +250,11 @@ class _Space:
         self.logits, self.minus_one = torch.empty(rows, vocab_size), torch.full((rows, 1), -1.0)
         self.hidden, self.gate = _rows(rows, config.mlp_width), _rows(rows, config.mlp_width)
         self.qkv = _rows(rows, 3 * width)
-        self.qkv_by_head = self.qkv.view(sequences, tokens, 3, heads, head_width).permute(2, 0, 3, 1, 4)
+        self.qkv_by_head = self.three_by_head(self.qkv)
         self.d_qkv_by_head = torch.empty(3, *self.head_shape)
         self.d_q, self.d_k, self.d_v = self.d_qkv_by_head.flatten(1, 2).unbind(0)
         self.y = torch.empty(sequences * heads, tokens, head_width)  # of attention, or d_y
-        self.y_by_head, self.d_row_by_head = self.y.view(self.head_shape), self.by_head(self.d_row)
+        self.y_by_head = self.y.view(self.head_shape)
         self.scores = torch.empty(sequences * heads, tokens, tokens)
         self.later = torch.full((tokens, tokens), -torch.inf).triu(1)  # added to the scores of tokens that come later
         self.zero = torch.zeros(1, 1, 1)
@@ -239,6 +263,11 @@ class _Space:
         """(N, C) rows as (B, H, T, D), in the same memory."""
         sequences, heads, tokens, head_width = self.head_shape
         return rows.view(sequences, tokens, heads, head_width).transpose(1, 2)
+
+    def three_by_head(self, rows: Tensor) -> Tensor:
+        """(N, 3·C) rows as (3, B, H, T, D), in the same memory."""
+        sequences, heads, tokens, head_width = self.head_shape
+        return rows.view(sequences, tokens, 3, heads, head_width).permute(2, 0, 3, 1, 4)
 
 
 class _Layer:
@@ -254,31 +283,27 @@ class _Layer:
     def make_room(self, space: _Space) -> None:
         """Takes the memory that this layer keeps from its forward to its backward pass."""
         self._space, self._attention = space, _Attention(space)
-        self._middle, self._after = torch.empty_like(space.x), torch.empty_like(space.x)
+        self._middle, self._after = torch.empty_like(space.x), torch.empty_like(space.x)  # if results go there
         self._activated, self._slope = _rows(*space.hidden.shape), _rows(*space.hidden.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C) → (N, C)."""
         space = self._space
         self._normed_1 = self._norm_1.forward(x)
-        self._qkv.forward(self._normed_1, out=space.qkv)
-        self._attended = self._attention.forward()
-        self._out.forward_onto(x, self._attended, out=self._middle)
-        self._normed_2 = self._norm_2.forward(self._middle)
-        self._up.forward(self._normed_2, out=space.hidden)
-        gelu_and_slope(space.hidden, self._activated, self._slope, space.gate)
-        return self._down.forward_onto(self._middle, self._activated, out=self._after)
+        self._attended = self._attention.forward(self._qkv.forward(self._normed_1, out=space.qkv))
+        middle = self._out.forward_onto(x, self._attended, out=self._middle)
+        self._normed_2 = self._norm_2.forward(middle)
+        hidden = self._up.forward(self._normed_2, out=space.hidden)
+        gelu_and_slope(hidden, self._activated, self._slope, space.gate)
+        return self._down.forward_onto(middle, self._activated, out=self._after)
 
     def backward(self, d_x: Tensor) -> None:
         """Turns the gradient with respect to what came out into that with respect to what went in."""
         space = self._space
-        self._down.backward(d_x, self._activated, out=space.hidden).mul_(self._slope)
-        self._up.backward(space.hidden, self._normed_2, out=space.d_row)
-        d_x.add_(self._norm_2.backward(space.d_row))
-        self._out.backward(d_x, self._attended, out=space.d_row)
-        self._attention.backward()
-        self._qkv.backward(space.qkv, self._normed_1, out=space.d_row)
-        d_x.add_(self._norm_1.backward(space.d_row))
+        d_hidden = self._down.backward(d_x, self._activated, out=space.hidden).mul_(self._slope)
+        d_x.add_(self._norm_2.backward(self._up.backward(d_hidden, self._normed_2, out=space.d_row)))
+        d_qkv = self._attention.backward(self._out.backward(d_x, self._attended, out=space.d_row))
+        d_x.add_(self._norm_1.backward(self._qkv.backward(d_qkv, self._normed_1, out=space.d_row)))
 
 
 class _Attention:
@@ -297,31 +322,34 @@ class _Attention:
         self._attended = _rows(*space.x.shape)
         self._attended_by_head = space.by_head(self._attended)
 
-    def forward(self) -> Tensor:
-        """(N, C) of the (N, 3·C) in `space.qkv`."""
+    def forward(self, qkv: Tensor) -> Tensor:
+        """(N, 3·C) → (N, C)."""
         space = self._space
-        self._kept.copy_(space.qkv_by_head)
+        self._kept.copy_(space.three_by_head(qkv))
         torch.baddbmm(space.later, self._q, self._k_transposed, alpha=self._scale, out=space.scores)
         torch.softmax(space.scores, dim=-1, out=self._p)
         torch.bmm(self._p, self._v, out=space.y)
         self._attended_by_head.copy_(space.y_by_head)
         return self._attended
 
-    def backward(self) -> None:
-        """Of the gradient in `space.d_row`, (N, C), makes that in `space.qkv`."""
+    def backward(self, d_attended: Tensor) -> Tensor:
+        """(N, C) → (N, 3·C), in `space.qkv`."""
         space = self._space
-        space.y_by_head.copy_(space.d_row_by_head)
+        space.y_by_head.copy_(space.by_head(d_attended))
         torch.bmm(self._p_transposed, space.y, out=space.d_v)
         d_p = torch.bmm(space.y, self._v_transposed, out=space.scores)
         d_scores = _softmax_backward(d_p, self._p, -1, torch.float32)
         torch.baddbmm(space.zero, d_scores, self._k, beta=0, alpha=self._scale, out=space.d_q)
         torch.baddbmm(space.zero, d_scores.mT, self._q, beta=0, alpha=self._scale, out=space.d_k)
         space.qkv_by_head.copy_(space.d_qkv_by_head)
+        return space.qkv
 
 
 def _rows(rows: int, width: int) -> Tensor:
     """(rows, width), a cache line apart: rows that begin a power of two apart push each other out of the cache, which
-    takes a seventh of the rate from the product that sums over them."""
+    takes a seventh of the rate from the product that sums over them. oneDNN wants them without gaps."""
+    if products.is_onednn_faster():
+        return torch.empty(rows, width)
     return torch.empty(rows, width + 16)[:, :width]
 
 

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from gpt.config import ModelConfig
 from gpt.layers import Block, KVCache, Rotation, make_norm, rotation
+from gpt.products import Linear, apply_linear
 from gpt.recompute import chunked_loss
 
 INIT_STD = 0.02
@@ -55,7 +56,7 @@ class GPT(nn.Module):
         device = torch.get_default_device()
         with torch.device("meta"):  # shapes without values: torch's own initial values cost seconds and are not GPT-2's
             self.transformer = Transformer(config, vocab_size)
-            self.lm_head = None if config.tie_weights else nn.Linear(config.n_embd, vocab_size, bias=False)
+            self.lm_head = None if config.tie_weights else Linear(config.n_embd, vocab_size, bias=False)
         self.to_empty(device=device)
         self._init_weights()
 
@@ -106,7 +107,7 @@ class GPT(nn.Module):
         A soft cap (Bello et al. 2016, section 5.2; Gemma Team 2024) keeps the order of the logits.
         """
         matrix = self.transformer.wte.weight if self.lm_head is None else self.lm_head.weight
-        logits = F.linear(self.transformer.ln_f(x), matrix)
+        logits = apply_linear(self.transformer.ln_f(x), matrix)
         cap = self.config.logit_softcap
         return logits if cap is None else cap * torch.tanh(logits.float() / cap)
 

@@ -25,6 +25,7 @@ from gpt.ledger import TimeLedger
 from gpt.manual_backprop import ManualBackprop, writes_out
 from gpt.model import GPT
 from gpt.optim import make_optimizer
+from gpt.products import compile_options
 from gpt.ranks import ALONE, Ranks
 from gpt.stepper import Stepper
 
@@ -199,7 +200,7 @@ def build(
     placed = ranks.place(model, device.compile)
     optimizer = make_optimizer(model, profile.optim, device.type)
     scaler = torch.amp.GradScaler(device.type) if device.dtype == "float16" else None
-    forward: nn.Module = placed or (torch.compile(model) if device.compile else model)  # pyright: ignore[reportAssignmentType]
+    forward: nn.Module = placed or (_compiled(model, device) if device.compile else model)
     order = BatchOrder(len(data.train), profile.model.block_size, profile.train.seed, profile.data.sampling)
     lanes = _lanes(model, forward, device, profile) if ranks.size == 1 else None
     shared = ranks.wrap(forward)
@@ -207,6 +208,11 @@ def build(
         shared = Replayed(model, torch.compile(model, mode="reduce-overhead"))
     stepper = Stepper(model, shared, optimizer, scaler, data.train, order, device, profile, ledger, lanes, ranks)
     return Snapshot(model, forward, stepper, device, vocab_size)
+
+
+def _compiled(model: GPT, device: Device) -> nn.Module:
+    options = compile_options(device.type, device.dtype)
+    return torch.compile(model, options=options or None)  # pyright: ignore[reportReturnType]
 
 
 def _lanes(model: GPT, forward: nn.Module, device: Device, profile: Profile) -> Lanes | None:
@@ -229,7 +235,7 @@ def _lanes(model: GPT, forward: nn.Module, device: Device, profile: Profile) -> 
         if writes_out(profile.model):
             passes: list[BothPasses] = [ManualBackprop(each).add_gradient for each in models]
             return Lanes(model, passes, replicas, threads // count, backward="written out")
-    modules = [forward, *(torch.compile(twin) if device.compile else twin for twin in replicas)]
+    modules = [forward, *(_compiled(twin, device) if device.compile else twin for twin in replicas)]
 
     def loss_of(module: Any, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         with device.autocast():

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+from gpt import products
 from gpt.config import Profile
 from gpt.events import Event
 from tests.tiny_runs import sums, tiny_profile
@@ -24,6 +26,15 @@ def text_file(tmp_path: Path) -> Path:
 def tiny(text_file: Path) -> Callable[..., Profile]:
     """Makes a profile that trains in a second: dotted keys as keyword arguments with `__` for the dot."""
     return functools.partial(tiny_profile, text_file)
+
+
+@pytest.fixture(params=["torch", "oneDNN"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whose matrix products are taken, whatever this machine is."""
+    if request.param == "oneDNN" and not torch.backends.mkldnn.is_available():
+        pytest.skip("torch has no oneDNN in it")
+    monkeypatch.setattr(products, "is_onednn_faster", lambda: request.param == "oneDNN")
+    return request.param
 
 
 @pytest.fixture

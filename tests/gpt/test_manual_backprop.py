@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gpt import manual_backprop
+from gpt import manual_backprop, products
 from gpt.config import ModelConfig, Profile
 from gpt.data import open_dataset
 from gpt.device import choose
@@ -19,6 +19,8 @@ from gpt.model import GPT
 from gpt.snapshot import build
 
 VOCABULARY = 11
+
+pytestmark = pytest.mark.usefixtures("library")
 
 
 def make(**changes: object) -> GPT:
@@ -38,10 +40,12 @@ def batch(sequences: int, tokens: int = 8, seed: int = 5) -> tuple[torch.Tensor,
 
 
 def of_autograd(model: GPT, *batches: tuple[torch.Tensor, torch.Tensor], share: float) -> tuple[float, dict]:
-    """(the sum of the shares of the losses, the gradients by name)."""
-    losses = [model(*each)[1] * share for each in batches]
+    """(the sum of the shares of the losses, the gradients by name), with torch's own products."""
     parameters = dict(model.named_parameters())
-    gradients = torch.autograd.grad(torch.stack(losses).sum(), list(parameters.values()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "is_onednn_faster", lambda: False)
+        losses = [model(*each)[1] * share for each in batches]
+        gradients = torch.autograd.grad(torch.stack(losses).sum(), list(parameters.values()))
     return float(torch.stack(losses).sum().detach()), dict(zip(parameters, gradients, strict=True))
 
 
@@ -51,7 +55,7 @@ def assert_same(model: GPT, expected: dict[str, torch.Tensor]) -> None:
         assert error < 5e-6, f"{name}: {error}"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     layers=st.integers(1, 3), heads=st.sampled_from([1, 2, 4]), width=st.sampled_from([8, 24]),
     sequences=st.integers(1, 6), tokens=st.integers(1, 8), bias=st.booleans(), tied=st.booleans(),

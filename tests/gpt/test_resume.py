@@ -11,7 +11,7 @@ import pytest
 import torch
 from piloted_runs import Run, Tiny, at_step, of
 
-from gpt import commands, exactness
+from gpt import commands, exactness, products
 from gpt import events as ev
 from gpt.trainer import Trainer
 
@@ -80,6 +80,18 @@ def test_a_checkpoint_from_before_the_backward_pass_was_written_out_is_not_gone_
         run(profile, "run")
     resumed = of(run(profile, "run", resume="step-00000004"), ev.Resumed)[0]
     assert not resumed.exact and resumed.why == "backward autograd → written out"
+
+
+def test_a_checkpoint_made_with_another_librarys_products_is_not_gone_on_from_exactly(
+    tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "is_onednn_faster", lambda: False)
+    profile = tiny(train__dtype="float32")
+    run(profile, "run")
+    assert of(run(profile, "run", resume="step-00000004"), ev.Resumed)[0].exact
+    monkeypatch.setattr(products, "is_onednn_faster", lambda: True)
+    resumed = of(run(profile, "run", resume="step-00000004"), ev.Resumed)[0]
+    assert not resumed.exact and resumed.why == "products torch → oneDNN"
 
 
 def test_a_stop_while_paused_inside_a_step_saves_the_last_whole_one(tiny: Tiny, run: Run, tmp_path: Path) -> None:
