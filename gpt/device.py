@@ -9,15 +9,15 @@ import platform
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 import torch
 
-from gpt import products
+from gpt import compiler_cache, processor, products
 from gpt.config import Profile
 from gpt.errors import DeviceError
 from gpt.flops import datasheet_peak
+from gpt.processor import has_amx
 from gpt.ranks import ALONE, Ranks
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -105,7 +105,8 @@ class Device:
 
 
 def choose(profile: Profile, ranks: Ranks = ALONE, *, measure: bool = True) -> Device:
-    """The device that a profile asks for, or the best one here. Also sets the number of CPU threads.
+    """The device that a profile asks for, or the best one here. Also sets the number of CPU threads, and where
+    compiled code is kept.
 
     Without `measure` a peak that neither profile nor datasheet knows stays unknown: measuring it takes 0.3 s.
 
@@ -124,6 +125,8 @@ def choose(profile: Profile, ranks: Ranks = ALONE, *, measure: bool = True) -> D
     ranks.check_precision(dtype)
     name = _name(device)
     compile_, reason = _compile(train.compile, device, train.max_steps)
+    if compile_:
+        compiler_cache.keep_apart()
     if train.cuda_graphs and not (device.type == "cuda" and compile_ and ranks.size == 1):
         raise DeviceError("train.cuda_graphs needs one CUDA device and train.compile = true; leave it out")
     peak, source = _peak(profile.device.peak_tflops, name, dtype, device, measure)
@@ -139,13 +142,6 @@ def usable_cores() -> int:
     """Physical cores that this process may run on: two threads on one core only get in each other's way."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
-
-
-def has_amx() -> bool:
-    """True where the CPU multiplies bfloat16 tiles; without it bfloat16 is slower than float32 (0.4 times)."""
-    with contextlib.suppress(OSError):
-        return "amx_bf16" in Path("/proc/cpuinfo").read_text(errors="replace")
-    return False
 
 
 def _torch_device(asked: str) -> torch.device:
@@ -206,15 +202,7 @@ def _name(device: torch.device) -> str:
     if device.type == "mps":
         return f"Apple {platform.processor() or 'GPU'} (MPS)"
     threads = torch.get_num_threads()
-    return f"{_cpu_name()}, {threads} thread{'s' * (threads != 1)}"
-
-
-def _cpu_name() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return " ".join(line.split(":", 1)[1].replace("(R)", "").replace("(TM)", "").split())
-    return platform.processor() or platform.machine() or "CPU"
+    return f"{processor.name()}, {threads} thread{'s' * (threads != 1)}"
 
 
 def _peak(

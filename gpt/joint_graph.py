@@ -37,8 +37,7 @@ class JointGraph:
         def share_of_loss(weights: list[Tensor], inputs: Tensor, targets: Tensor, share: Tensor) -> Tensor:
             return functional_call(model, dict(zip(names, weights, strict=True)), (inputs, targets))[1] * share
 
-        # Not with the wrapper in C++ (cpp_wrapper), which read memory that nobody had written (torch 2.13.0).
-        options = compile_options("cpu", "float32") or None
+        options = {"cpp_wrapper": True} | compile_options("cpu", "float32")
         self._run = compiler(grad_and_value(share_of_loss), fullgraph=True, options=options)
         self._first_call, self._is_compiled = threading.Lock(), False
 

@@ -8,16 +8,16 @@ instead of 108; kept to AVX2, 1.1 times as fast (torch 2.13.0).
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gpt import processor
+
 USUAL = "torch"
 """What is said of a run whose products are those that torch takes by itself."""
-CPUINFO = Path("/proc/cpuinfo")
 
 
 @functools.cache
@@ -28,7 +28,7 @@ def is_onednn_faster() -> bool:
     """
     if not torch.backends.mkldnn.is_available() or not torch.backends.mkl.is_available():
         return False
-    return torch.backends.cpu.get_cpu_capability() == "AVX512" and _is_from_amd(CPUINFO)
+    return torch.backends.cpu.get_cpu_capability() == "AVX512" and processor.is_from_amd()
 
 
 def name(device_type: str, dtype: str) -> str:
@@ -43,14 +43,6 @@ def compile_options(device_type: str, dtype: str) -> dict[str, Any]:
     from gpt.products_in_graphs import ByOneDNN  # the compiler is not loaded for runs that do without
 
     return {"post_grad_custom_post_pass": ByOneDNN()}
-
-
-def _is_from_amd(cpuinfo: Path) -> bool:
-    """Args: cpuinfo: where Linux describes the processor; elsewhere there is none, and nothing is known."""
-    try:
-        return "AuthenticAMD" in cpuinfo.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
 
 
 class Linear(nn.Linear):

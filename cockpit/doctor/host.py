@@ -11,13 +11,14 @@ import psutil
 
 from cockpit.doctor.evidence import Host
 from cockpit.planning import here
+from gpt import processor
 
 
 def read_host(run_dir: Path) -> Host:
     """The machine that this process runs on, and the disk that a run's folder is on, or would be. Never raises."""
     return Host(
         cores=_cores(), disk_free_bytes=_disk_free(run_dir), memory_bytes=psutil.virtual_memory().total,
-        has_amx=_has_amx(), card=_card(),
+        has_amx=processor.has_amx(), card=_card(),
     )  # fmt: skip
 
 
@@ -36,17 +37,6 @@ def _disk_free(path: Path) -> int | None:
         except OSError:
             continue
     return None
-
-
-@functools.cache
-def _has_amx() -> bool | None:
-    """Whether the processor multiplies matrices in bf16 by itself; None where the system does not say."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(errors="replace")
-    except OSError:
-        return None
-    flags = next((line for line in text.splitlines() if line.startswith("flags")), None)
-    return "amx_bf16" in flags.split() if flags else None
 
 
 @functools.cache

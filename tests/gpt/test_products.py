@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 
-from gpt import products
+from gpt import processor, products
 from gpt.device import measure_matmul
 from gpt.products_in_graphs import ByOneDNN
 
@@ -100,7 +100,7 @@ def test_it_is_for_processors_on_which_torchs_library_leaves_instructions_unused
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, vendor: str, instructions: str, expected: bool
 ) -> None:
     cpuinfo = tmp_path / "cpuinfo"
-    monkeypatch.setattr(products, "CPUINFO", cpuinfo)
+    monkeypatch.setattr(processor, "CPUINFO", cpuinfo)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
     for backend in (torch.backends.mkldnn, torch.backends.mkl):
         monkeypatch.setattr(backend, "is_available", lambda: True)
