@@ -22,6 +22,8 @@ import psutil
 
 from cockpit.front import die_with_parent
 
+STOP_PATIENCE = 2.0
+"""Seconds after which a process that was told to stop counts as stopped."""
 _ESCAPES = re.compile(
     rb"\x1b\[[0-?]*[ -/]*(?:[@-~]|$)"  # control sequences, an unfinished one at the end included
     rb"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # strings to the terminal: titles, device control
@@ -120,13 +122,35 @@ def kill_session(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def signal_family(process: subprocess.Popen[bytes], number: int) -> None:
-    """Sends a signal to a process and all that descends from it, whatever sessions they lead: children first."""
+def signal_family(process: subprocess.Popen[bytes], number: int) -> list[psutil.Process]:
+    """Sends a signal to a process and all that descends from it, whatever sessions they lead: children first. Returns
+    them."""
+    family: list[psutil.Process] = []
     with contextlib.suppress(psutil.NoSuchProcess):
         leader = psutil.Process(process.pid)
-        for member in (*reversed(leader.children(recursive=True)), leader):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.send_signal(number)
+        family = [*reversed(leader.children(recursive=True)), leader]
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.send_signal(number)
+    return family
+
+
+def stop_family(process: subprocess.Popen[bytes]) -> None:
+    """Stops a process and all that descends from it, and returns when they stand still.
+
+    Which is not at once: until the one thread that the signal goes to has had the processor, the others run on.
+    """
+    patience = time.monotonic() + STOP_PATIENCE
+    for member in signal_family(process, signal.SIGSTOP):
+        while _runs(member) and time.monotonic() < patience:
+            time.sleep(1e-3)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _own_terminal() -> None:

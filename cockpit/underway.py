@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from cockpit.pseudoterminal import PseudoTerminal, signal_family
+from cockpit.pseudoterminal import PseudoTerminal, signal_family, stop_family
 from cockpit.runs import Run
 from cockpit.sanitize import clean_line
 from cockpit.screencost import Window, window_of
@@ -80,7 +80,7 @@ class Underway:
 
     def stop(self) -> None:
         """Takes the processor from it until `resume`; it is not asked and does not know."""
-        signal_family(self.process, signal.SIGSTOP)
+        stop_family(self.process)
 
     def resume(self) -> None:
         """Takes `stop` back."""

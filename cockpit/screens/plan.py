@@ -56,10 +56,11 @@ class PlanView(View[None]):
         self.figures.profile = replace(self._cockpit.link.profile, self._cockpit.settings)
         return self.figures.show(state)
 
-    def on_key(self, event: Key) -> None:
+    async def on_key(self, event: Key) -> None:
         """A digit or the point: other days. The first one replaces what stood there."""
         char = event.character or ""
         if not (char.isdigit() and char.isascii()) and char != ".":
+            await self.obey(event)
             return
         event.stop()
         days = (self.figures.days if self._typed else "") + char

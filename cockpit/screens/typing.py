@@ -38,15 +38,15 @@ class TypingView(View[Result]):
         self.field.display = False
         return self.field
 
-    def on_key(self, event: events.Key) -> None:
+    async def on_key(self, event: events.Key) -> None:
         """Keys that were typed before the field had been focused come here: they are put into it in their order."""
-        if not self.typing:
-            if event.key == "slash":
-                event.stop()
-                self.typing = self.field.display = True
-                self.set_focus(self.field)
-            return
-        if event.key == "enter":
+        if not self.typing and event.key == "slash":
+            event.stop()
+            self.typing = self.field.display = True
+            self.set_focus(self.field)
+        elif not self.typing:
+            await self.obey(event)
+        elif event.key == "enter":
             event.stop()
             self._end_typing()
             self.words_changed(self.field.value)  # the message of it may still be on its way, and another key behind

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar, TypeVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.strip import Strip
@@ -69,6 +70,18 @@ class View(LeftOnce[Result]):
         """Draws a state; True where anything changed."""
         self.shows = state
         return any([self._top.show(state), self.show_body(state), self.notice.show(state), self._bottom.show(state)])
+
+    async def obey(self, event: events.Key) -> None:
+        """Does here and now what a key is bound to.
+
+        For views that take other keys themselves, which they do at once: by the usual way, up to the app, this one
+        would be done after those that came behind it.
+        """
+        bound = self.active_bindings.get(event.key)
+        if bound and bound.enabled:
+            event.stop()
+            event.prevent_default()
+            await self.app.run_action(bound.binding.action, bound.node)
 
     def action_close(self) -> None:
         """Goes back to the main screen."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from textual.events import Paste
+from textual.app import App
+from textual.events import Key, Paste
 from textual.pilot import Pilot
 
 from cockpit.app import CockpitApp
@@ -186,6 +187,13 @@ def screen_text(app: CockpitApp) -> str:
     """What is on the screen, as text."""
     strips = app.screen._compositor.render_strips()
     return "\n".join(strip.text for strip in strips)
+
+
+def type_together(app: App[Any], keys: str) -> None:
+    """Presses keys, named with a space between, so close behind each other that none is done before all are there."""
+    for key in keys.split():
+        character = {"slash": "/", "full_stop": "."}.get(key) or (key if len(key) == 1 else None)
+        app.post_message(Key(key, character))
 
 
 class Typed(str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from textual import events
+from played_runs import type_together
 from textual.app import App, ComposeResult
 
 from cockpit.widgets.lineinput import LineInput
@@ -23,7 +23,6 @@ class Line(App[None]):
 async def test_keys_that_arrive_together_are_obeyed_in_their_order(keys: str, left: str) -> None:
     app = Line()
     async with app.run_test() as pilot:
-        for key in keys.split():
-            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        type_together(app, keys)
         await pilot.pause()
         assert app.query_one(LineInput).value == left

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from played_runs import START, FakeLink, demo_profile, run_started, screen_text, shown_by, still_app, story
+from played_runs import (
+    START,
+    FakeLink,
+    demo_profile,
+    run_started,
+    screen_text,
+    shown_by,
+    still_app,
+    story,
+    type_together,
+)
 
 from cockpit.planning.running import best_use, running
 from cockpit.planning.scaling import LAW
@@ -96,6 +106,18 @@ async def test_digits_type_other_days() -> None:
     assert "best use of 3 days here" in await planned("backspace")
     assert "type the days" in await planned("backspace", "backspace")
     assert "type the days" in await planned("0")
+
+
+async def test_days_that_arrive_together_are_typed_in_their_order() -> None:
+    app = still_app(FakeLink(story(), settings()))
+    async with app.run_test(size=(120, 50)) as pilot:
+        await pilot.press("p")
+        await pilot.pause()
+        type_together(app, "3 backspace 4 full_stop backspace 2")
+        await pilot.pause()
+        app.frame(force=True)
+        await pilot.pause()
+        assert "best use of 42 days here" in " ".join(screen_text(app).split())
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 35), (200, 50)])

@@ -16,6 +16,7 @@ from played_runs import (
     step_done,
     still_app,
     story,
+    type_together,
 )
 from runs_on_disk import write_run
 
@@ -119,6 +120,17 @@ async def test_typed_words_leave_the_runs_that_have_them(runs_dir: Path) -> None
         assert len(names(view)) == 3 and app.screen is view
         await pilot.press("escape")
     assert app.start_next is None
+
+
+async def test_keys_in_front_of_the_words_are_obeyed_first_where_they_arrive_together(runs_dir: Path) -> None:
+    app = RunsApp(runs_dir)
+    async with app.run_test(size=(120, 30)) as pilot:
+        view = await opened(app, pilot)
+        type_together(app, "m m slash f o x")
+        await settled(pilot, lambda: bool(view.table.words))
+        await pilot.pause()
+        assert (view.table.words, names(view)) == ("fox", ["best-fox"])
+        assert view.table.marked == {"amber-heron", "best-fox"}
 
 
 async def test_enter_opens_a_run_and_q_comes_back(runs_dir: Path) -> None:

@@ -15,7 +15,7 @@ from harness import ROOT
 
 from cockpit import profile as profiles
 from cockpit import trial, underway
-from cockpit.pseudoterminal import kill_session, signal_family
+from cockpit.pseudoterminal import kill_session, signal_family, stop_family
 from cockpit.runs import Run
 from cockpit.screencost import Window
 from gpt.events import StepDone
@@ -32,26 +32,30 @@ def attempt(desk: Path, monkeypatch: pytest.MonkeyPatch) -> trial.Trial:
     return trial.Trial(loaded.path, trial.settings(loaded.profile, compiled=False), environment, columns=100, rows=30)
 
 
-def check(window: Window, *, has_keys: bool) -> None:
-    assert window.tokens_per_s > 0
-    if has_keys:
-        assert window.first_frame_s is not None and window.key_ms and min(window.key_ms) > 0
+def check(window: Window) -> None:
     figures = (window.frames_per_s, window.cpu_ms_per_frame, window.screen_share, window.bytes_per_frame)
     assert all(figure is not None and figure > 0 for figure in figures), window
 
 
+def check_keys(window: Window) -> None:
+    assert window.first_frame_s is not None and window.key_ms and min(window.key_ms) > 0
+
+
 def test_a_run_behind_the_screen_gives_every_figure(attempt: trial.Trial) -> None:
     ((bare, shown),) = attempt.one_after_the_other(repeats=1, seconds=3.5)
-    check(shown, has_keys=True)
+    assert shown.tokens_per_s > 0
+    check(shown)
+    check_keys(shown)
     assert bare == Window(tokens_per_s=bare.tokens_per_s) and bare.tokens_per_s > 0
 
 
 def test_in_turns_one_trains_while_the_other_is_stopped(attempt: trial.Trial, desk: Path) -> None:
     pairs = attempt.in_turns(repeats=3, seconds=2.5)
     assert len(pairs) == 3
-    for bare, shown in pairs:
-        assert bare.tokens_per_s > 0
-        check(shown, has_keys=shown is pairs[-1][1])
+    assert all(window.tokens_per_s > 0 for pair in pairs for window in pair)
+    # In so short a turn, beside other work, there may be no frame between two readings of the meters.
+    check(max((shown for _, shown in pairs), key=lambda shown: shown.frames_per_s or 0.0))
+    check_keys(pairs[-1][1])
     steps = [
         (event.time, name)
         for name in ("run-1", "run-2")
@@ -75,11 +79,11 @@ def test_a_stop_reaches_those_that_lead_sessions_of_their_own() -> None:
         # Until the child has become what it is to be, its parent waits in vfork, and stops for nobody.
         wait_until(lambda: child.cmdline() != leader.cmdline())
         family = [leader, child]
-        signal_family(process, signal.SIGSTOP)
-        wait_until(lambda: all(member.status() == psutil.STATUS_STOPPED for member in family))
+        stop_family(process)
+        assert all(member.status() == psutil.STATUS_STOPPED for member in family)
         signal_family(process, signal.SIGCONT)
         wait_until(lambda: all(member.status() != psutil.STATUS_STOPPED for member in family))
     finally:
         signal_family(process, signal.SIGKILL)
         kill_session(process)
-    signal_family(process, signal.SIGSTOP)  # gone: nothing happens
+    stop_family(process)  # gone: nothing happens
