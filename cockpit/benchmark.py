@@ -15,14 +15,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from cockpit import format as fmt
+from cockpit.front import die_with_parent
 from cockpit.profile import Loaded
+from cockpit.progress import Progress
+from cockpit.pseudoterminal import kill_session
 from cockpit.sanitize import clean_line
 from cockpit.trial import LONG_LOG_STEPS, measure_screen
 from cockpit.underway import MeasurementError, failure
@@ -87,13 +90,19 @@ def bench(loaded: Loaded, plan: Plan) -> dict[str, Any]:
     with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="gpt-cockpit-bench-") as folder:
         path = Path(folder) / "profile.json"
         path.write_bytes(msgspec.json.encode(profile))
-        options = [str(path), "--steps", str(plan.steps), "--warmup", str(plan.warmup)]
+        options = ["--steps", str(plan.steps), "--warmup", str(plan.warmup)]
         ours, plain = [], []
-        with _Progress() as progress:
-            commands = [["-m", "gpt.bench", *options], *([[str(_PLAIN_LOOP), *options]] if plan.baseline else [])]
+        with closing(Progress(elsewhere=False)) as progress:
+
+            def say(text: str) -> None:
+                progress.tell(fit(text))
+
+            commands = [["-m", "gpt.bench", str(path), *options]]
+            if plan.baseline:
+                commands.append([str(_PLAIN_LOOP), str(path), folder, *options])
             measure = _measure_in_turns if plan.baseline and is_on_cpu(profile.train.device) else _measure
             for number in range(1, plan.repeats + 1):
-                progress.say(f"step{' and plain loop' * plan.baseline}: measurement {number} of {plan.repeats}")
+                say(f"step{' and plain loop' * plan.baseline}: measurement {number} of {plan.repeats}")
                 results = measure(*commands)
                 ours.append(results[0])
                 plain += results[1:]
@@ -103,7 +112,7 @@ def bench(loaded: Loaded, plan: Plan) -> dict[str, Any]:
             if plan.screen:
                 result |= measure_screen(
                     profile, loaded.text, columns=plan.columns, rows=plan.rows, seconds=plan.seconds,
-                    repeats=plan.repeats, compiled=result["compiled"], environment=_environment(), say=progress.say,
+                    repeats=plan.repeats, compiled=result["compiled"], environment=_environment(), say=say,
                 )  # fmt: skip
     return result
 
@@ -225,7 +234,7 @@ def _measure_in_turns(*commands: list[str]) -> list[dict[str, Any]]:
 
 
 class _Measurement:
-    """A process that measures.
+    """A process that measures, in a session of its own: what it starts ends with it.
 
     Args:
         pipes: file descriptors that it gets from us.
@@ -236,7 +245,7 @@ class _Measurement:
         self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115  # gone with this
         self._process = subprocess.Popen(
             [sys.executable, "-P", *command], stdin=subprocess.DEVNULL, stdout=self._out, stderr=self._err,
-            env=_environment(), pass_fds=pipes,
+            env=_environment(), pass_fds=pipes, start_new_session=True, preexec_fn=die_with_parent,
         )  # fmt: skip
 
     def result(self) -> dict[str, Any]:
@@ -257,8 +266,7 @@ class _Measurement:
 
     def end(self) -> None:
         """Ends it where it has not ended by itself."""
-        self._process.kill()
-        self._process.wait()
+        kill_session(self._process)
 
 
 def _environment() -> dict[str, str]:
@@ -280,21 +288,3 @@ def _ended_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class _Progress:
-    """One line on stderr about what is being done; gone at the end where stderr is a terminal, absent elsewhere."""
-
-    def __enter__(self) -> _Progress:
-        self._shown = sys.stderr.isatty()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-
-    def say(self, text: str) -> None:
-        if self._shown:
-            sys.stderr.write(f"\r\x1b[K{fit(text)}")
-            sys.stderr.flush()

@@ -15,6 +15,7 @@ from statistics import median
 
 import msgspec
 
+from cockpit.pace import NANOGPT
 from cockpit.reducer import reduce_all
 from cockpit.sanitize import shown
 from cockpit.state import RunState
@@ -247,7 +248,7 @@ def _started(
         tokens_per_epoch=train_tokens,
         device="unknown", device_type="unknown" if device == "auto" else device,
         dtype="unknown" if profile.train.dtype == "auto" else profile.train.dtype, compiled=bool(known.compiled),
-        flops_per_token=flops_per_token(profile.model, vocab_size=rows), peak_flops=PEAK_FLOPS, peak_source="nanoGPT",
+        flops_per_token=flops_per_token(profile.model, vocab_size=rows), peak_flops=PEAK_FLOPS, peak_source=NANOGPT,
         pid=0, versions="nanoGPT",
     )  # fmt: skip
 

@@ -10,10 +10,15 @@ ON_TERMINAL, ELSEWHERE = 0.25, 10.0
 
 
 class Progress:
-    """One line that is drawn over on a terminal, gone at the end; elsewhere, in a pipe or a log, a line at a time."""
+    """One line that is drawn over on a terminal, gone at the end; elsewhere, in a pipe or a log, a line at a time.
 
-    def __init__(self) -> None:
+    Args:
+        elsewhere: whether anything is told there.
+    """
+
+    def __init__(self, *, elsewhere: bool = True) -> None:
         self._on_terminal = sys.stderr.isatty()
+        self._is_told = self._on_terminal or elsewhere
         self._interval = ON_TERMINAL if self._on_terminal else ELSEWHERE
         self._told = time.monotonic()
 
@@ -24,6 +29,8 @@ class Progress:
     def tell(self, line: str) -> None:
         """Shows a line, whether it is due or not."""
         self._told = time.monotonic()
+        if not self._is_told:
+            return
         sys.stderr.write(f"\r{line}\x1b[K" if self._on_terminal else f"{line}\n")
         sys.stderr.flush()
 

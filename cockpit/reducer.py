@@ -303,7 +303,7 @@ def _ranks_timed(state: RunState, event: ev.RanksTimed) -> RunState:
 
 def _ranks_restarted(state: RunState, event: ev.RanksRestarted) -> RunState:
     text = restart_text(event)
-    state = _with(state, ranks=state.ranks.restarted(event), state="starting", failed=None)
+    state = _with(state, ranks=state.ranks.restarted(event), state="starting", failed=None, stands_still=False)
     return _log(_mark(state, event.step, "resume", text), event, text, "warning")
 
 

@@ -44,7 +44,9 @@ def window_of(
     inside = [event for event in events if start <= event.time <= end]
     steps = [event for event in inside if isinstance(event, StepDone)]
     if len(steps) < 3:
-        raise RunError(f"only {len(steps)} steps in {end - start:.0f} s; measure longer with --seconds")
+        raise RunError(
+            f"only {len(steps)} steps in {end - start:.0f} s; measure longer with --seconds, or while nothing else runs"
+        )
     rate = (steps[-1].tokens - steps[0].tokens) / (steps[-1].time - steps[0].time)
     meters = [e for e in inside if isinstance(e, TelemetrySampled) and e.screen_frames is not None]
     if len(meters) < 2 or bytes_between is None:

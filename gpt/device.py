@@ -22,6 +22,8 @@ from gpt.ranks import ALONE, Ranks
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
+_COMPILER_OFF = "TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE"
+"""torch's own switches: with either, torch.compile gives a function back as it is."""
 COMPILE_PAYS_AFTER_STEPS = 500
 """On CUDA: compiling costs about a minute; below this many steps it is seldom won back."""
 
@@ -71,18 +73,23 @@ class Device:
     def compiling(self) -> Iterator[None]:
         """Inside the block something may be compiled.
 
-        Raises DeviceError where the compiler cannot, as a rule for want of the one for C++ that it calls. What cannot
-        even be traced is an error of ours, and stays one.
+        Raises DeviceError where this machine has not what the compiler calls: one for C++, or Triton and a card that is
+        new enough. What else may go wrong is not the machine's fault, and stays the error it is.
         """
         if not self.compile:
             yield
             return
-        from torch._dynamo.exc import BackendCompilerFailed  # a second's import, which compiling makes anyway
+        # A second's import, which compiling makes anyway.
+        from torch._dynamo.exc import BackendCompilerFailed
+        from torch._inductor import exc
 
         try:
             yield
-        except BackendCompilerFailed as error:
-            cause = error.inner_exception
+        except (BackendCompilerFailed, exc.TritonMissing, exc.GPUTooOldForTriton) as error:
+            cause = error.inner_exception if isinstance(error, BackendCompilerFailed) else error
+            machines = exc.InvalidCxxCompiler, exc.CppCompileError, exc.TritonMissing, exc.GPUTooOldForTriton, OSError
+            if not isinstance(cause, machines):
+                raise
             said = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
             raise DeviceError(
                 f"train.compile: this machine cannot compile the step ({said}); install what is missing (on a CPU a "
@@ -187,6 +194,9 @@ def _dtype(asked: str, device: torch.device) -> str:
 
 
 def _compile(asked: bool | str, device: torch.device, max_steps: int) -> tuple[bool, str]:
+    for switch in _COMPILER_OFF:
+        if os.environ.get(switch) == "1":
+            return False, f"the environment switches the compiler off ({switch})"
     if isinstance(asked, bool):
         return asked, "the profile says so"
     if device.type != "cuda":

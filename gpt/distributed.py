@@ -191,13 +191,14 @@ class ShardedRanks(_SeveralRanks):
                 "train.dtype float16 needs a gradient scaler, which train.parallel fsdp has not; use ddp or bfloat16"
             )
 
-    def place(self, model: GPT, compiled: bool) -> nn.Module | None:
+    def place(self, model: GPT, options: dict[str, Any] | None) -> nn.Module | None:
         from torch.distributed.fsdp import fully_shard
 
         mesh = self._mesh(next(model.parameters()).device.type)
         for block in model.transformer.h:
-            if compiled:  # each for itself, so that gathering its weights stays outside; all keep their names
-                block.forward = torch.compile(block.forward)
+            if options is not None:
+                # Each for itself, so that gathering its weights stays outside; all keep their names.
+                block.forward = torch.compile(block.forward, options=options or None)
             fully_shard(block, mesh=mesh)
         fully_shard(model, mesh=mesh)
         return model

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gpt.coherence import nearest_multiples
 from gpt.commands import Command
@@ -142,8 +142,11 @@ class Ranks:
     def check_precision(self, dtype: str) -> None:
         """Raises DeviceError where the ranks cannot train in `dtype`."""
 
-    def place(self, model: GPT, compiled: bool) -> nn.Module | None:
+    def place(self, model: GPT, options: dict[str, Any] | None) -> nn.Module | None:
         """Spreads a model's parameters over the ranks, in place.
+
+        Args:
+            options: for the compiler; None: nothing is compiled.
 
         Returns the model as it is to be called, where spreading settles how it is compiled; else None.
         """

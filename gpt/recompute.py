@@ -18,7 +18,8 @@ from torch.utils.checkpoint import checkpoint
 def again(function: Callable[..., Tensor], *arguments: Any, random: bool = False) -> Tensor:
     """`function(*arguments)`, of which only these are kept for the backward pass; without gradients itself.
 
-    Recomputing stops at the last tensor that is needed, so a matrix product at the function's end is not done twice.
+    Recomputing stops at the last tensor that is needed, so a matrix product at the function's end is not done twice
+    (oneDNN's, of gpt.products, is: as a function of ours it says what it keeps once it is done).
 
     Args:
         random: whether the function draws random numbers (dropout); it will draw the same ones again.

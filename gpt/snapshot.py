@@ -197,7 +197,7 @@ def build(
         load_weights(model, weights, Path(profile.model.init_from))
     model.to(device.torch_device)
     model.save_memory(profile.train.activation_checkpointing, profile.train.loss_chunk)
-    placed = ranks.place(model, device.compile)
+    placed = ranks.place(model, compile_options(device.type, device.dtype) if device.compile else None)
     optimizer = make_optimizer(model, profile.optim, device.type)
     scaler = torch.amp.GradScaler(device.type) if device.dtype == "float16" else None
     forward: nn.Module = placed or (_compiled(model, device) if device.compile else model)

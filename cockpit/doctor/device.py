@@ -9,6 +9,7 @@ import numpy as np
 
 from cockpit.doctor.diagnosis import Scalar
 from cockpit.doctor.evidence import Evidence
+from cockpit.pace import NANOGPT
 from cockpit.planning.devices import CARDS
 from gpt.config import replace
 from gpt.errors import ProfileError
@@ -57,7 +58,7 @@ class Portions:
 def is_foreign(evidence: Evidence) -> bool:
     """True for nanoGPT's log: it has steps, but nothing that a run of ours says of itself."""
     started = evidence.state.started
-    return evidence.began if started is None else started.peak_source == "nanoGPT"
+    return evidence.began if started is None else started.peak_source == NANOGPT
 
 
 def device_type(evidence: Evidence) -> str | None:

@@ -1,6 +1,6 @@
 """A training loop as most people write it, to measure ours against: same shape, same math, same batches, same weights.
 
-    python tests/bench/plain_loop.py PROFILE.json [--steps N] [--warmup N] [--take FD --give FD]
+    python tests/bench/plain_loop.py PROFILE.json FOLDER [--steps N] [--warmup N] [--take FD --give FD]
 
 What is usual here and not in ours: a batch is stacked row by row from a memory map, AdamW is the default one (on a GPU
 the fused one, as nanoGPT has it), the loss is read by `.item()` every step, clipping is torch's own. Device, precision,
@@ -10,7 +10,8 @@ The first weights and the tokens are made by another process. Freeing what they 
 (glibc raises its thresholds at the first large piece that is freed), which a plain loop's process has not learnt: ours
 sets it on purpose.
 
-Prints one JSON object: ms_per_iter, losses. Ends with 2 and one line where it cannot do the same work.
+FOLDER is for those; whoever gives it takes it away. Prints one JSON object: ms_per_iter, losses. Ends with 2 and one
+line where it cannot do the same work.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -179,14 +179,15 @@ def main() -> None:
     try:
         if options[:1] == ["--prepare"]:
             return prepare(profile, Path(options[1]))
+        folder, *options = options
         numbers = dict(zip(options[::2], map(int, options[1::2]), strict=True))
         steps, warmup = numbers.get("--steps", 50), numbers.get("--warmup", 10)
-        with tempfile.TemporaryDirectory() as folder:
-            done = subprocess.run([sys.executable, "-P", __file__, path, "--prepare", folder], check=False)
-            if done.returncode:
-                sys.exit(done.returncode)
-            turns = Turns(numbers.get("--take"), numbers.get("--give"))
-            losses, seconds = train(profile, Path(folder), steps, warmup, turns)
+        turns = Turns(numbers.get("--take"), numbers.get("--give"))
+        turns.wait()  # for the other's start, which is timed, too
+        done = subprocess.run([sys.executable, "-P", __file__, path, "--prepare", folder], check=False)
+        if done.returncode:
+            sys.exit(done.returncode)
+        losses, seconds = train(profile, Path(folder), steps, warmup, turns)
     except UserError as error:
         sys.exit(_refuse(str(error)))
     except torch.OutOfMemoryError:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from cockpit.runs import Run
 from gpt.events import CheckpointFailed, CheckpointSaved
 from tests.chaos.gate import Effort, Outcome, gate
-from tests.chaos.mounted import outcome_inside, trained, wait_for, wrong_after
+from tests.chaos.mounted import PATIENCE, outcome_inside, trained, wait_for, wrong_after
 
 
 @gate("5e", "a real folder that is read-only, at once or in between", unit="runs", weight=12)
@@ -56,7 +57,10 @@ def _close_and_open(run: Run) -> None:
 
 def _mount_read_only(folder: Path) -> None:
     subprocess.run(["mount", "--bind", folder, folder], check=True)
-    subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
+    until = time.monotonic() + PATIENCE
+    while subprocess.run(["mount", "-o", "remount,bind,ro", folder], stderr=subprocess.PIPE, check=False).returncode:
+        assert time.monotonic() < until, f"{folder} cannot be made read-only"
+        time.sleep(1e-3)  # busy: a checkpoint is just being written there
 
 
 def _unmount(folder: Path) -> None:

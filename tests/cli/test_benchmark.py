@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from cockpit import benchmark, cli
@@ -185,7 +186,12 @@ def test_a_measurement_that_fails_says_why(
     assert exit_code == 1 or len(lines) == 1
 
 
-CHILD = "import os, time, pathlib; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(100)"
+CHILD = """
+import pathlib, subprocess, sys
+started = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
+pathlib.Path("pid").write_text(str(started.pid))
+started.wait()
+"""
 
 PLAYER = """
 import json, sys
@@ -282,8 +288,9 @@ def is_alive(pid: int) -> bool:
     """Whether a process goes on shortly afterwards."""
     for _ in range(100):
         try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:  # an orphan, whom not every machine's init buries
+                return False
+        except psutil.NoSuchProcess:
             return False
         time.sleep(0.05)
     return True

@@ -71,7 +71,7 @@ def test_without_a_screen_its_figures_are_unknown() -> None:
 
 
 def test_a_window_with_too_few_steps_is_refused() -> None:
-    with pytest.raises(RunError, match="only 2 steps in 5 s; measure longer with --seconds"):
+    with pytest.raises(RunError, match="only 2 steps in 5 s; measure longer with --seconds, or"):
         window_of([step(10.0, 1), step(12.0, 2)], 8.0, 13.0)
 
 

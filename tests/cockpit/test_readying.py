@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
 
 from cockpit import readying
 from cockpit.readying import Readying
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.fresh_process import printed_by
 
 
 def test_what_every_key_opens_is_imported_once_there_is_time_for_it() -> None:
@@ -28,8 +24,7 @@ def test_what_every_key_opens_is_imported_once_there_is_time_for_it() -> None:
         "made._thread.join()\n"
         "print(*sorted(there()), *(name for name in ('torch',) if name in sys.modules))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    there = done.stdout.split()
+    there = printed_by(code).split()
     assert {"cockpit.screens.help", "cockpit.screens.doctor", "cockpit.screens.settings"} <= set(there)
     assert "torch" not in there
 

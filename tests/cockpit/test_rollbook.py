@@ -70,5 +70,7 @@ def test_a_restart_is_a_line_of_the_log_and_takes_the_failure_away() -> None:
     line = "rank 1 was lost (signal SIGKILL); restart 1 of 3, from the checkpoint of step 30"
     assert state.log[-1].text == line and state.log[-1].level == "warning"
     assert state.failed is None and state.state == "starting" and state.ranks.newest is None
+    paused = of_many(ev.StateChanged(state="paused", step=30), ev.Paused(step=30))
+    assert paused.stands_still and not reduce(paused, lost).stands_still, "those started anew train"
     unknown = reduce(RunState(), ev.RanksRestarted(step=0, restart=2, most=3))
     assert unknown.log[-1].text == "a rank was lost; restart 2 of 3, from the beginning"

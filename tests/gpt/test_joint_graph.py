@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.exc import BackendCompilerFailed
+from torch._inductor.exc import InvalidCxxCompiler
 
 from gpt import bench
 from gpt.config import ModelConfig, Profile
@@ -157,21 +159,45 @@ def test_a_compiled_step_learns_what_one_that_is_not_does(
     assert set(compiled["breakdown"]) == {"data", "both passes", "optimizer", "other"}
 
 
-def test_a_machine_that_cannot_compile_is_told_what_is_missing(
-    tiny: Callable[..., Profile], monkeypatch: pytest.MonkeyPatch
+def measure_where_compiling_raises(
+    tiny: Callable[..., Profile], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr("gpt.device.measure_matmul", lambda *args, **options: 1e11)
 
-    def without_compiler(graph: torch.fx.GraphModule, inputs: Any) -> Any:
-        raise RuntimeError("\nNo working C++ compiler found\nand much more")
+    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        raise error
 
     def compiler(function: Callable[..., Any], **options: Any) -> Any:
-        return torch.compile(function, backend=without_compiler)
+        return torch.compile(function, backend=backend)
 
     monkeypatch.setattr("gpt.snapshot.JointGraph", functools.partial(JointGraph, compiler=compiler))
     torch.compiler.reset()
+    bench.measure(tiny(model__dropout=0.0, train__threads=2, train__compile=True), steps=1, warmup=1)
+
+
+def test_a_machine_that_cannot_compile_is_told_what_is_missing(
+    tiny: Callable[..., Profile], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(DeviceError) as raised:
-        bench.measure(tiny(model__dropout=0.0, train__threads=2, train__compile=True), steps=1, warmup=1)
+        measure_where_compiling_raises(tiny, monkeypatch, InvalidCxxCompiler())
     said = str(raised.value)
-    assert said.startswith("train.compile: this machine cannot compile the step (No working C++ compiler found);")
-    assert said.endswith("or set train.compile = false")
+    assert said.startswith("train.compile: this machine cannot compile the step (No working C++ compiler found in ")
+    assert said.endswith("or set train.compile = false") and "\n" not in said
+
+
+def test_what_else_goes_wrong_in_the_compiler_stays_the_error_it_is(
+    tiny: Callable[..., Profile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BackendCompilerFailed, match="a pass of ours"):
+        measure_where_compiling_raises(tiny, monkeypatch, AssertionError("a pass of ours"))
+
+
+@pytest.mark.parametrize("switch", ["TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE"])
+def test_nothing_is_said_to_be_compiled_where_the_environment_switches_the_compiler_off(
+    tiny: Callable[..., Profile], monkeypatch: pytest.MonkeyPatch, switch: str
+) -> None:
+    monkeypatch.setenv(switch, "1")
+    device = choose(tiny(train__compile=True), measure=False)
+    assert (device.compile, device.compile_reason) == (False, f"the environment switches the compiler off ({switch})")
+    monkeypatch.setenv(switch, "0")
+    assert choose(tiny(train__compile=True), measure=False).compile

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from gpt import compiler_cache, processor
+from tests.fresh_process import printed_by
 
 EPYC = "processor\t: 0\nvendor_id: AuthenticAMD\nmodel name: AMD EPYC(TM)  7B13\ncpu MHz: 2450\nflags\t: fpu avx2 sse\n"
 XEON = "processor\t: 0\nvendor_id: GenuineIntel\nmodel name: Intel(R) Xeon(R) CPU\nflags\t: fpu avx2 amx_bf16 avx512f\n"
@@ -86,8 +85,4 @@ def test_code_compiled_for_wide_registers_is_not_taken_where_they_are_narrow(tmp
     )
     for capability in ("avx512", "avx2"):
         environment = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "ATEN_CPU_CAPABILITY": capability}
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | environment,
-            cwd=Path(__file__).resolve().parents[2],
-        )  # fmt: skip
-        assert done.stdout.strip() == "0.0", capability
+        assert printed_by(code, os.environ | environment) == "0.0", capability

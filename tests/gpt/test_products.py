@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from gpt import processor, products
 from gpt.device import measure_matmul
-from gpt.products_in_graphs import ByOneDNN
 
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN in it")
 
@@ -144,6 +143,8 @@ def targets(graph: torch.fx.Graph) -> list[str]:
 
 @needs_onednn
 def test_products_in_a_graph_are_replaced_and_come_to_the_same() -> None:
+    from gpt.products_in_graphs import ByOneDNN
+
     aten = torch.ops.aten
 
     def function(bias: Tensor, a: Tensor, b: Tensor, stream: Tensor, c: Tensor) -> tuple[Tensor, ...]:
@@ -164,5 +165,8 @@ def test_products_in_a_graph_are_replaced_and_come_to_the_same() -> None:
         torch.testing.assert_close(ours, torchs, rtol=1e-5, atol=1e-5)
 
 
+@needs_onednn
 def test_compiled_code_of_the_pass_is_told_from_other_code_in_the_cache() -> None:
+    from gpt.products_in_graphs import ByOneDNN
+
     assert ByOneDNN().uuid() == ByOneDNN().uuid() != ""

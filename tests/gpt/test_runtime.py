@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -11,16 +10,12 @@ from pathlib import Path
 import pytest
 
 from gpt import runtime
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.fresh_process import printed_by
 
 
 def said_by_a_fresh_process(code: str, **environment: str) -> str:
     env = {key: value for key, value in os.environ.items() if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env=env | environment
-    )
-    return done.stdout.strip()
+    return printed_by(code, env | environment)
 
 
 def test_openmp_threads_spin_briefly_unless_the_environment_says_otherwise() -> None:
@@ -52,10 +47,17 @@ def test_freed_memory_is_kept_for_the_next_tensor() -> None:
     assert kept < given_back / 10
 
 
-_THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+_THP, _DEFRAG = (Path("/sys/kernel/mm/transparent_hugepage") / name for name in ("enabled", "defrag"))
 
 
-@pytest.mark.skipif(not _THP.exists() or "[never]" in _THP.read_text(), reason="no huge pages to be had here")
+def gives_huge_pages() -> bool:
+    """Whether Linux makes them where they are asked for, also of memory that is in pieces."""
+    if not (_THP.exists() and _DEFRAG.exists()) or "[never]" in _THP.read_text():
+        return False
+    return any(f"[{how}]" in _DEFRAG.read_text() for how in ("always", "madvise", "defer+madvise"))
+
+
+@pytest.mark.skipif(not gives_huge_pages(), reason="no huge pages to be had here")
 def test_tensors_lie_in_huge_pages_in_whatever_thread_they_are_made() -> None:
     code = (
         "import re, threading, numpy as np\n"

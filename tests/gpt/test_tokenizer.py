@@ -4,8 +4,6 @@ import importlib.util
 import json
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +20,7 @@ from gpt.tokenizer import (
     Tokenizer,
     tokenizer_from_dict,
 )  # fmt: skip
+from tests.fresh_process import printed_by
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 TEXT = "def f(self):\n\treturn 'naïve 木 😀'\n"
@@ -208,5 +207,4 @@ def test_tiny_shakespeare_has_nanogpts_65_characters() -> None:
 
 def test_importing_the_data_side_loads_neither_torch_nor_tiktoken() -> None:
     code = "import sys, gpt.data; print(sorted({'torch', 'tiktoken', 'textual', 'rich'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert printed_by(code) == "[]"

@@ -23,8 +23,6 @@ from cockpit.runs import Run, list_runs
 from gpt import events as ev
 from tests.patience import wait_until
 
-"""Seconds to wait for anything: shared machines stall. A condition that holds is seen at once."""
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
