@@ -111,6 +111,8 @@ class CockpitApp(App[QuitChoice]):
         self._stirred = True
         self._cost_drawn = 0.0
         self._message_until: float | None = None
+        self._has_unseen_answer = False
+        """Whether a message is to be drawn that no line of the log may take the place of."""
         self.gone_because: str | None = None
         """Why the terminal can no longer be drawn on, once it cannot."""
         self.fork: Fork | None = None
@@ -231,7 +233,7 @@ class CockpitApp(App[QuitChoice]):
             self._dirty, self._numbers_drawn = True, float("-inf")
         now = time.monotonic()
         if self._message_until is not None and now >= self._message_until:
-            self._message_until = None
+            self._message_until, self._has_unseen_answer = None, False
             for notice in self._notices():
                 notice.clear()
             self._dirty = True
@@ -254,7 +256,7 @@ class CockpitApp(App[QuitChoice]):
         numbers = force or now - self._numbers_drawn >= (STILL_EVERY if still else self._numbers_every)
         if numbers:
             self._numbers_drawn, self._stirred = now, False
-        self._dirty = not numbers
+        self._dirty, self._has_unseen_answer = not numbers, False
         return self._main.show(self.state, numbers=numbers)
 
     def _show_in_view(self, view: View[Any], now: float, *, force: bool) -> bool:
@@ -263,7 +265,7 @@ class CockpitApp(App[QuitChoice]):
         if not (due and view.is_complete and (self._dirty or force)):
             return False
         self._numbers_drawn = now
-        self._dirty = False
+        self._dirty = self._has_unseen_answer = False
         return view.show(self.state)
 
     def _show_in_box(self, now: float) -> bool:
@@ -293,8 +295,10 @@ class CockpitApp(App[QuitChoice]):
             return
         if isinstance(event, ev.SampleStarted):
             self._main.front_sample()
+        if self._has_unseen_answer and isinstance(event, ev.LogLine) and event.level == "info":
+            return  # it is in the log in any case
         if said := announcement(event, has_controls=self.link.has_controls):
-            self.say(*said)
+            self._put(*said)
 
     def _obey_setting(self, key: str) -> None:
         """Follows a change of a setting that is the screen's own."""
@@ -311,7 +315,11 @@ class CockpitApp(App[QuitChoice]):
         return self._main
 
     def say(self, text: str, level: str = "info") -> None:
-        """Puts a message above the keys, for a while. `level` is `info`, `warning` or `error`."""
+        """Answers a key by a message above the keys, for a while. `level` is `info`, `warning` or `error`."""
+        self._put(text, level)
+        self._has_unseen_answer = True
+
+    def _put(self, text: str, level: str) -> None:
         for notice in self._notices():
             notice.say(text, level)
         self._message_until = time.monotonic() + MESSAGE_SECONDS

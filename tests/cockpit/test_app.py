@@ -46,6 +46,25 @@ async def sent_by(*keys: str, events: list[ev.Event] | None = None) -> list[do.C
     return link.sent
 
 
+async def test_what_a_key_led_to_is_seen_though_there_is_news_at_that_moment() -> None:
+    link = FakeLink(story())
+    app = still_app(link)
+    async with app.run_test(size=(120, 35)) as pilot:
+        await pilot.pause()
+        link.deliver(ev.LogLine(level="info", text="attached: somebody", source="link"))
+        await pilot.press("P")
+        await pilot.pause()
+        assert "you have the controls" in screen_text(app)
+        link.deliver(ev.LogLine(level="info", text="attached: another", source="link"))
+        app.frame(force=True)
+        await pilot.pause()
+        assert "▸ attached: another" in screen_text(app), "once it has been seen, news take its place"
+        link.deliver(ev.LogLine(level="warning", text="the disk is full", source="log"))
+        await pilot.press("P")
+        await pilot.pause()
+        assert "! the disk is full" in screen_text(app), "a warning does so at once"
+
+
 async def test_link_is_started_once_after_the_first_frame() -> None:
     link = FakeLink(story())
     app = still_app(link)
