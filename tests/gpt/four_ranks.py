@@ -5,6 +5,7 @@
 Reads FOLDER/profile.json and makes one run after the other, three words each; SETTINGS is JSON, CHECKPOINT may be `-`.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -31,3 +32,4 @@ for name, settings, checkpoint in zip(*[iter(sys.argv[2:])] * 3, strict=True):
     if trainer.failure:
         sys.exit(f"{name}, rank {ranks.rank}: {trainer.failure.error}")
 ranks.close()
+os._exit(0)  # as the program does: threads of the network may want the interpreter while it is taken down, and abort
