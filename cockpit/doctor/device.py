@@ -56,7 +56,8 @@ class Portions:
 
 
 def is_foreign(evidence: Evidence) -> bool:
-    """True for nanoGPT's log: it has steps, but nothing that a run of ours says of itself."""
+    """True for nanoGPT's log: it has steps, but nothing that a run of ours says of itself; its times have evaluation
+    counted in, its MFU is of an A100, its iterations begin at 0."""
     started = evidence.state.started
     return evidence.began if started is None else started.peak_source == NANOGPT
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from cockpit import format as fmt
+from cockpit.doctor.device import is_foreign
 from cockpit.doctor.evidence import Evidence
 from cockpit.explaining.explanation import Explanation, lines, said
-from cockpit.explaining.figures import from_nanogpt
 from cockpit.explaining.standing import (
     LEARNT_BY_HEART,
     gap,
@@ -33,7 +33,7 @@ def loss(evidence: Evidence) -> Explanation:
         id="loss", name="loss", value=fmt.loss(value),
         meaning="How surprised the model is by the next token of its training text, on average: -ln of the "
         "probability it gave to the right one, in nats per token. "
-        + ("nanoGPT prints that of the iteration's last micro-step alone, " if from_nanogpt(evidence)
+        + ("nanoGPT prints that of the iteration's last micro-step alone, " if is_foreign(evidence)
            else "Of the steps themselves, ")
         + (f"with dropout {dropout:g} on: higher than the same weights have without."
            if dropout else "with whatever dropout is set."),

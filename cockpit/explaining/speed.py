@@ -6,9 +6,10 @@ import numpy as np
 
 from cockpit import format as fmt
 from cockpit.doctor.clock import with_evaluation
+from cockpit.doctor.device import is_foreign
 from cockpit.doctor.evidence import Evidence
 from cockpit.explaining.explanation import Explanation, lines, said
-from cockpit.explaining.figures import count, from_nanogpt
+from cockpit.explaining.figures import count
 from cockpit.pace import pace
 from cockpit.planning.here import DEFAULT_SHARE
 from cockpit.planning.scaling import chinchilla_tokens
@@ -28,7 +29,7 @@ def ms_per_iter(evidence: Evidence) -> Explanation:
     state, started = evidence.state, evidence.state.started
     value = state.median_ms()
     number = min(50, len(state.ms))
-    theirs = from_nanogpt(evidence)
+    theirs = is_foreign(evidence)
     formula: list[str | None] = []
     if value is not None:
         formula.append("one iteration, as printed" if number == 1 else f"median of the newest {number} steps")
@@ -83,7 +84,7 @@ def tokens_per_s(evidence: Evidence) -> Explanation:
 def data_wait(evidence: Evidence) -> Explanation:
     """Share of a step spent waiting for data."""
     last = evidence.state.last
-    share = last.data_ms / last.ms if last and last.ms and not from_nanogpt(evidence) else None
+    share = last.data_ms / last.ms if last and last.ms and not is_foreign(evidence) else None
     return Explanation(
         id="data_wait", name="data wait", value=f"{fmt.percent(share)} %",
         meaning="Share of the newest step in which training waited for its batch.",
@@ -155,7 +156,7 @@ def _left_out(evidence: Evidence, value: float | None) -> list[str]:
     state = evidence.state
     since = {phase: spent - state.ledger_at_start.get(phase, 0.0) for phase, spent in state.ledger.items()}
     working = since.get("train", 0.0) + since.get("data", 0.0)
-    if value is None or working <= 0 or from_nanogpt(evidence):
+    if value is None or working <= 0 or is_foreign(evidence):
         return []
     beside = {word: since.get(phase, 0.0) for phase, word in BESIDE.items() if since.get(phase, 0.0) > 0}
     if not beside:
@@ -173,7 +174,7 @@ def _left_out(evidence: Evidence, value: float | None) -> list[str]:
 
 def _expected_ms(evidence: Evidence) -> float | None:
     started = evidence.state.started
-    if started is None or not started.peak_flops or started.device_type == "cpu" or from_nanogpt(evidence):
+    if started is None or not started.peak_flops or started.device_type == "cpu" or is_foreign(evidence):
         return None
     return started.flops_per_token * started.tokens_per_step / (DEFAULT_SHARE * started.peak_flops) * 1e3
 
@@ -188,7 +189,7 @@ def _against(value: float | None, expected: float | None, theirs: bool) -> str |
 def _spread(evidence: Evidence) -> str | None:
     """How even the newest steps are."""
     recent = evidence.state.ms.y[-50:]
-    if len(recent) < LEAST_STEPS or from_nanogpt(evidence):
+    if len(recent) < LEAST_STEPS or is_foreign(evidence):
         return None
     low, high = np.percentile(recent, [5, 95])
     said_of = f"Nine in ten of the newest steps took {low:,.1f} to {high:,.1f} ms"
@@ -197,7 +198,7 @@ def _spread(evidence: Evidence) -> str | None:
 
 def _usual_speed(evidence: Evidence) -> str:
     started = evidence.state.started
-    if started is None or not started.peak_flops or started.device_type == "cpu" or from_nanogpt(evidence):
+    if started is None or not started.peak_flops or started.device_type == "cpu" or is_foreign(evidence):
         return "What the machine does with nothing else to do: gpt-cockpit bench PROFILE."
     rate = DEFAULT_SHARE * started.peak_flops / started.flops_per_token
     return f"{fmt.number(rate)} at {_usual_share()}"
@@ -209,7 +210,7 @@ def _usual_share() -> str:
 
 def _waits(evidence: Evidence) -> str | None:
     last = evidence.state.last
-    if last is None or not last.ms or from_nanogpt(evidence):
+    if last is None or not last.ms or is_foreign(evidence):
         return None
     share = last.data_ms / last.ms
     return f"{fmt.percent(share)} % of the newest step was waiting for data." if share >= 0.05 else None
@@ -218,7 +219,7 @@ def _waits(evidence: Evidence) -> str | None:
 def _pollution(evidence: Evidence, value: float | None) -> str | None:
     """Of nanoGPT's line: whether its time holds more than a step."""
     state, started = evidence.state, evidence.state.started
-    if value is None or not from_nanogpt(evidence):
+    if value is None or not is_foreign(evidence):
         return None
     last = state.mfu.last
     if started and started.peak_flops and last:

@@ -7,9 +7,10 @@ import math
 import numpy as np
 
 from cockpit import format as fmt
+from cockpit.doctor.device import is_foreign
 from cockpit.doctor.evidence import Evidence
 from cockpit.explaining.explanation import Explanation, lines
-from cockpit.explaining.figures import count, from_nanogpt
+from cockpit.explaining.figures import count
 from gpt.config import OptimConfig
 from gpt.schedule import decay_span, floor_of
 from gpt.schedule import learning_rate as scheduled
@@ -31,7 +32,7 @@ def learning_rate(evidence: Evidence) -> Explanation:
     value, last = state.lr.last, evidence.max_steps
     formula = says = ""
     if profile is not None and value is not None and last is not None and state.step:
-        before = state.step - (not from_nanogpt(evidence))  # nanoGPT counts its iterations from 0
+        before = state.step - (not is_foreign(evidence))  # nanoGPT counts its iterations from 0
         formula, planned = _on_schedule(profile.optim, before, last)
         if not math.isclose(planned, value, rel_tol=1e-6, abs_tol=1e-12):
             formula = lines(formula, f"the step was taken at {fmt.scientific(value)}: settings have changed since")

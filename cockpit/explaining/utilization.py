@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cockpit import format as fmt
+from cockpit.doctor.device import is_foreign
 from cockpit.doctor.evidence import Evidence
 from cockpit.explaining.explanation import Explanation, lines, said
-from cockpit.explaining.figures import from_nanogpt
 from cockpit.pace import pace, peak_flops
 from cockpit.planning.devices import CARDS
 from cockpit.sanitize import clean_line
@@ -16,7 +16,7 @@ _COMPARED = ("RTX 3090", "RTX 4070 Ti", "RTX 4090", "H100 80GB HBM3")
 def mfu(evidence: Evidence) -> Explanation:
     """Model FLOPs utilization."""
     state, started = evidence.state, evidence.state.started
-    theirs = from_nanogpt(evidence)
+    theirs = is_foreign(evidence)
     value = state.mfu.last if theirs else pace(state).mfu
     peak = peak_flops(state)
     against = None
@@ -78,7 +78,7 @@ def _mfu_formula(evidence: Evidence, value: float | None) -> list[str]:
             )
     made.append(formula)
     last = evidence.state.mfu.last
-    if from_nanogpt(evidence) and started.peak_flops and last:
+    if is_foreign(evidence) and started.peak_flops and last:
         step = started.flops_per_token * started.tokens_per_step
         made.append(
             f"{fmt.percent(last, 2)} % of 312 TFLOP/s are {last * 312:.2f} TFLOP/s: {step:.4g} FLOPs a step in "
@@ -91,7 +91,7 @@ def _mfu_formula(evidence: Evidence, value: float | None) -> list[str]:
         made.append(
             f"MFU = {rest:.4g} × {rate:,.0f} tokens/s / {peak:.4g} FLOP/s = "
             f"{fmt.percent(rest * rate / peak, 2)} % by "
-            + ("the time printed with it" if from_nanogpt(evidence) else "the median step")
+            + ("the time printed with it" if is_foreign(evidence) else "the median step")
         )
     return made
 
@@ -112,7 +112,7 @@ def _mfu_says(evidence: Evidence, value: float | None) -> str | None:
 
 def _elsewhere(evidence: Evidence, value: float | None) -> str | None:
     """What nanoGPT's MFU would be on another card."""
-    if value is None or not from_nanogpt(evidence):
+    if value is None or not is_foreign(evidence):
         return None
     cards = [card for card in CARDS if card.name.removeprefix("NVIDIA ").removeprefix("GeForce ") in _COMPARED]
     shares = [(card, peak) for card in cards if (peak := card.peak("bfloat16"))]
