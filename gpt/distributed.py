@@ -198,7 +198,7 @@ class ShardedRanks(_SeveralRanks):
         for block in model.transformer.h:
             if options is not None:
                 # Each for itself, so that gathering its weights stays outside; all keep their names.
-                block.forward = torch.compile(block.forward, options=options or None)
+                block.forward = torch.compile(block.forward, options=options)
             fully_shard(block, mesh=mesh)
         fully_shard(model, mesh=mesh)
         return model

@@ -211,8 +211,7 @@ def build(
 
 
 def _compiled(model: GPT, device: Device) -> nn.Module:
-    options = compile_options(device.type, device.dtype)
-    return torch.compile(model, options=options or None)  # pyright: ignore[reportReturnType]
+    return torch.compile(model, options=compile_options(device.type, device.dtype))  # pyright: ignore[reportReturnType]
 
 
 def _lanes(model: GPT, forward: nn.Module, device: Device, profile: Profile) -> Lanes | None:
