@@ -4,9 +4,9 @@ It asks the terminal it draws on for its size, whatever descriptor 1 leads to an
 mouse clicks and drags but not for every movement, each of which would be bytes on the line and a wake-up of the screen.
 A terminal that has gone away is no error: what is written to it is dropped, so that the screen can end in order. And it
 is noticed where keys are read, for its end of input is there to be read for ever: Textual would read it at full speed.
-A SIGTSTP waits until the screen has done what it is doing. A SIGCONT never starts a second reader of keys beside the
-first, nor brings back a screen that has been left: either would outlive the program's end and hold it up for ever. And
-nothing that a terminal sends ends the reading of keys.
+A SIGTSTP and a SIGCONT wait until the screen has done what it is doing. A SIGCONT never starts a second reader of keys
+beside the first, nor brings back a screen that has been left: either would outlive the program's end and hold it up for
+ever. And nothing that a terminal sends ends the reading of keys.
 """
 
 from __future__ import annotations
@@ -76,16 +76,20 @@ class TerminalDriver(LinuxDriver):
         except OSError:
             return b""
 
-    def _sigtstp_application(self, *arguments: object) -> None:
-        """Stands still once the screen has done what it is doing.
+    # What a signal interrupts may have put the terminal's modes half-way; or it holds the lock of the queue that is
+    # written to here, for which its handler would wait for ever.
 
-        That may be to put the terminal's modes half-way; or it holds the lock of the queue that is written to here, for
-        which a handler that interrupts it would wait for ever.
-        """
+    def _sigtstp_application(self, *arguments: object) -> None:
+        """Stands still once the screen has done what it is doing."""
         if self._loop.is_closed():  # the screen has been left
             self._stand_still()
         else:
             self._loop.call_soon_threadsafe(self._stand_still)
+
+    def _sigcont_application(self, *arguments: object) -> None:
+        """Sets the terminal up and has all drawn anew, once the screen has done what it is doing."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._come_back)
 
     def _stand_still(self) -> None:
         if self._shown and self._auto_restart:
@@ -93,12 +97,12 @@ class TerminalDriver(LinuxDriver):
             self._must_signal_resume = True
         os.kill(os.getpid(), signal.SIGSTOP)
 
-    def _sigcont_application(self, *arguments: object) -> None:
+    def _come_back(self) -> None:
         if self._shown and self._auto_restart:  # was stopped without having been asked to suspend, or never stopped
             self.suspend_application_mode()
             self._must_signal_resume = True
-        if self._must_signal_resume:
-            super()._sigcont_application(*arguments)
+        if self._must_signal_resume and self._auto_restart:
+            self.resume_application_mode()
 
     def _get_terminal_size(self) -> tuple[int, int]:
         try:

@@ -21,8 +21,8 @@ COLUMNS, ROWS = 120, 35
 """Its size before the first browser has told its own."""
 MOST_LINES = 65536
 """Bytes that are kept of what it has written outside the screen."""
-_LEAVES = b"\x1b[?1049l"
-_ENTERS = b"\x1b[?1049h"
+ENTERS, LEAVES = b"\x1b[?1049h", b"\x1b[?1049l"
+"""What begins and ends the use of a terminal's second screen."""
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(?:\x07|\x1b\\)|[ -/]*[0-~])", re.DOTALL)
 
 Show = Callable[[bytes], Awaitable[None]]
@@ -47,13 +47,12 @@ class Program:
         finally:
             os.close(slave)
         self._show: Show | None = None
-        self._on_screen = False
-        self._lines = bytearray()
+        self._output = Output()
 
     async def follow(self) -> int:
         """Hands its output on until it has ended; returns its exit code."""
         while data := await self._read():
-            self._remember(data)
+            self._output.add(data)
             if self._show is not None:
                 with contextlib.suppress(ConnectionError):
                     await self._show(data)
@@ -63,10 +62,10 @@ class Program:
     async def attach(self, show: Show) -> None:
         """Sends its output to a terminal that knows nothing of it yet."""
         self._show = show
-        if self._on_screen:
+        if self._output.is_on_screen:
             self.signal(signal.SIGCONT)  # cockpit.driver: it sets the terminal up and draws everything anew
         else:
-            await show(b"\x1b[2J\x1b[H" + bytes(self._lines))
+            await show(b"\x1b[2J\x1b[H" + bytes(self._output.lines))
 
     def detach(self) -> None:
         """Drops its output from now on."""
@@ -93,21 +92,11 @@ class Program:
     @property
     def last_words(self) -> str:
         """What it has written since it left the screen."""
-        return clean(_ESCAPE.sub("", self._lines.decode(errors="replace")).replace("\r\n", "\n")).strip("\n")
+        return clean(_ESCAPE.sub("", self._output.lines.decode(errors="replace")).replace("\r\n", "\n")).strip("\n")
 
     def close(self) -> None:
         """Hangs up: a run that still goes on does so without a screen."""
         os.close(self._master)
-
-    def _remember(self, data: bytes) -> None:
-        left, entered = data.rfind(_LEAVES), data.rfind(_ENTERS)
-        if max(left, entered) >= 0:
-            self._on_screen = entered > left
-            self._lines.clear()
-            data = data[left + len(_LEAVES) :] if not self._on_screen else b""
-        if not self._on_screen:
-            self._lines += data
-            del self._lines[:-MOST_LINES]
 
     async def _read(self) -> bytes:
         """The next of its output; nothing once it has hung up."""
@@ -121,6 +110,30 @@ class Program:
             return b""
         finally:
             loop.remove_reader(self._master)
+
+
+class Output:
+    """What a program writes to its terminal, in pieces that end anywhere."""
+
+    def __init__(self) -> None:
+        self.is_on_screen = False
+        """Whether it draws on the terminal's second screen."""
+        self.lines = bytearray()
+        """What it has written since it left that, or since its start; the last of it."""
+        self._end = b""
+
+    def add(self, data: bytes) -> None:
+        """Takes the next piece."""
+        seen = self._end + data
+        self._end = seen[1 - len(ENTERS) :]
+        left, entered = seen.rfind(LEAVES), seen.rfind(ENTERS)
+        if max(left, entered) >= 0:
+            self.is_on_screen = entered > left
+            self.lines.clear()
+            data = seen[left + len(LEAVES) :]
+        if not self.is_on_screen:
+            self.lines += data
+            del self.lines[:-MOST_LINES]
 
 
 def _environment(ours: dict[str, str]) -> dict[str, str]:

@@ -124,6 +124,28 @@ def test_a_continue_signal_starts_no_second_reader_of_keys(start: Start) -> None
     assert cockpit.wait_event(ev.Finished).reason == "max_steps"
 
 
+_CONTINUED_WHILE_IT_WRITES = """
+import os, signal
+_put, _puts = WriterThread.write, []
+def write(self, text):
+    _puts.append(text)
+    if len(_puts) == 40:
+        with self._queue.mutex:  # as Queue.put holds it
+            os.kill(os.getpid(), signal.SIGCONT)
+    _put(self, text)
+WriterThread.write = write
+"""
+
+
+def test_a_continue_signal_in_the_middle_of_a_write_brings_the_screen_back(start: Start, desk: Path) -> None:
+    """As a page in a browser has it each time that the screen comes to another tab."""
+    cockpit = start("sums.toml", env=patched(desk, {"textual.drivers._writer_thread": _CONTINUED_WHILE_IT_WRITES}))
+    cockpit.wait_until(lambda: cockpit.raw.count(b"\x1b[?1049h") == 2, "the alternate screen, once more")
+    cockpit.wait_until(lambda: b"ms/iter" in cockpit.raw.split(b"\x1b[?1049h")[2], "all of it, drawn anew")
+    cockpit.press(" ")
+    cockpit.wait_for("PAUSED")
+
+
 def test_a_stop_and_continue_bring_the_screen_back(start: Start) -> None:
     """As ctrl+z and fg in a shell do: the terminal is the shell's in between."""
     cockpit = start("sums.toml", "--set", "train.max_steps=1500")
