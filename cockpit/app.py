@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
@@ -36,6 +36,7 @@ from cockpit.screens.quit import CHOICES, QuitChoice, QuitScreen
 from cockpit.screens.view import View
 from cockpit.state import Past, RunState
 from cockpit.stretch import Stretch
+from cockpit.typeahead import TypeAheadApp
 from cockpit.visit import ENDED, Sight, leave, leave_all
 from cockpit.widgets.filters import Ascii, Plain, draws_unicode
 from cockpit.widgets.notice import Notice
@@ -61,7 +62,7 @@ MESSAGE_SECONDS = 10.0
 """How long a message stays."""
 
 
-class CockpitApp(App[QuitChoice]):
+class CockpitApp(TypeAheadApp[QuitChoice]):
     """Shows a run and lets its pilot act on it.
 
     `run()` returns how the pilot left: `stop` (save and end; the command is on its way), `discard` (end without saving;

@@ -59,7 +59,8 @@ class PlanView(View[None]):
     async def on_key(self, event: Key) -> None:
         """A digit or the point: other days. The first one replaces what stood there."""
         char = event.character or ""
-        if not (char.isdigit() and char.isascii()) and char != ".":
+        is_part_of_number = char == "." or (char.isdigit() and char.isascii())
+        if self.is_covered or not is_part_of_number:
             await self.obey(event)
             return
         event.stop()

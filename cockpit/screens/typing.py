@@ -40,6 +40,8 @@ class TypingView(View[Result]):
 
     async def on_key(self, event: events.Key) -> None:
         """Keys that were typed before the field had been focused come here: they are put into it in their order."""
+        if self.is_covered:
+            return
         if not self.typing and event.key == "slash":
             event.stop()
             self.typing = self.field.display = True

@@ -71,12 +71,19 @@ class View(LeftOnce[Result]):
         self.shows = state
         return any([self._top.show(state), self.show_body(state), self.notice.show(state), self._bottom.show(state)])
 
+    @property
+    def is_covered(self) -> bool:
+        """Whether another screen is in front, which gets the keys: also those that came here before it was there."""
+        return self.app.screen is not self
+
     async def obey(self, event: events.Key) -> None:
         """Does here and now what a key is bound to.
 
         For views that take other keys themselves, which they do at once: by the usual way, up to the app, this one
         would be done after those that came behind it.
         """
+        if self.is_covered:
+            return
         bound = self.active_bindings.get(event.key)
         if bound and bound.enabled:
             event.stop()

@@ -191,8 +191,9 @@ def screen_text(app: CockpitApp) -> str:
 
 def type_together(app: App[Any], keys: str) -> None:
     """Presses keys, named with a space between, so close behind each other that none is done before all are there."""
+    signs = {"slash": "/", "full_stop": ".", "colon": ":", "minus": "-"}
     for key in keys.split():
-        character = {"slash": "/", "full_stop": "."}.get(key) or (key if len(key) == 1 else None)
+        character = signs.get(key) or (key if len(key) == 1 else None)
         app.post_message(Key(key, character))
 
 

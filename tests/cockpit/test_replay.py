@@ -6,7 +6,17 @@ import time
 from pathlib import Path
 
 import pytest
-from played_runs import START, FakeLink, finished_story, screen_text, step_done, still_app, story
+from played_runs import (
+    START,
+    FakeLink,
+    finished_story,
+    screen_text,
+    settled,
+    step_done,
+    still_app,
+    story,
+    type_together,
+)
 from runs_on_disk import write_run
 
 from cockpit.app import CockpitApp
@@ -178,6 +188,14 @@ async def pressed(app: CockpitApp, pilot, *keys: str) -> str:
     app.frame(force=True)
     await pilot.pause()
     return screen_text(app)
+
+
+async def test_the_step_to_go_to_may_arrive_with_the_key_that_asks_for_it(run: Run) -> None:
+    app = replay_app(run)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pressed(app, pilot, "home")
+        type_together(app, "colon 3 2 1 enter")
+        await settled(pilot, lambda: app.state.step == 321)
 
 
 async def test_keys_move_in_time_and_the_screen_shows_the_moment(run: Run) -> None:

@@ -231,6 +231,25 @@ async def test_resume_shows_the_very_command_and_leaves_with_it(runs_dir: Path) 
     assert chosen.command.startswith("gpt-cockpit ") and "--run best-fox" in chosen.command
 
 
+async def test_an_answer_that_arrives_with_the_key_that_asks_is_the_answer(runs_dir: Path) -> None:
+    app = RunsApp(runs_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await opened(app, pilot)
+        type_together(app, "down r enter")
+        await settled(pilot, lambda: app.start_next is not None)
+    assert app.start_next and app.start_next.at_once and "best-fox" in app.start_next.arguments
+
+
+async def test_what_is_typed_into_a_box_may_arrive_with_the_key_that_opens_it(runs_dir: Path) -> None:
+    app = RunsApp(runs_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        view = await opened(app, pilot)
+        view.table.chosen = "slow-crow"
+        type_together(app, "x s l o w minus c r o w enter")
+        await settled(pilot, lambda: not (runs_dir / "slow-crow").exists())
+        await settled(pilot, lambda: app.screen is view)
+
+
 async def test_a_run_that_trains_here_cannot_start_another(runs_dir: Path) -> None:
     link = FakeLink(story(), demo_profile())
     link.run_dir = runs_dir / "amber-heron"
