@@ -156,7 +156,7 @@ class TrainConfig(Section, frozen=True, kw_only=True):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto`: bfloat16 where the hardware has it, else float16 on CUDA, else float32."""
     compile: bool | Literal["auto"] = "auto"
-    """`auto`: on for CUDA runs long enough to repay it, off on CPU and MPS."""
+    """`auto`: on where the run is long enough to repay it, on CUDA and, for small models, on a CPU; off on MPS."""
     cuda_graphs: bool = False
     """Launches each pass of the compiled step as one recording, on one CUDA device: for small models, whose kernels end
     before the host has launched the next ones. Takes more memory; not measured yet."""

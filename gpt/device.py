@@ -7,13 +7,12 @@ import gc
 import os
 import platform
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psutil
 import torch
 
-from gpt import compiler_cache, processor, products
+from gpt import compiler_cache, compiling, processor, products
 from gpt.config import Profile
 from gpt.errors import DeviceError
 from gpt.flops import datasheet_peak
@@ -21,11 +20,6 @@ from gpt.processor import has_amx
 from gpt.ranks import ALONE, Ranks
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-_COMPILER_OFF = "TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE"
-"""torch's own switches: with either, torch.compile gives a function back as it is."""
-COMPILE_PAYS_AFTER_STEPS = 500
-"""On CUDA: compiling costs about a minute; below this many steps it is seldom won back."""
 
 
 @dataclass(frozen=True)
@@ -69,32 +63,9 @@ class Device:
             return contextlib.nullcontext()
         return torch.autocast(self.type, dtype=_DTYPES[self.dtype])
 
-    @contextlib.contextmanager
-    def compiling(self) -> Iterator[None]:
-        """Inside the block something may be compiled.
-
-        Raises DeviceError where this machine has not what the compiler calls: one for C++, or Triton and a card that is
-        new enough. What else may go wrong is not the machine's fault, and stays the error it is.
-        """
-        if not self.compile:
-            yield
-            return
-        # A second's import, which compiling makes anyway.
-        from torch._dynamo.exc import BackendCompilerFailed
-        from torch._inductor import exc
-
-        try:
-            yield
-        except (BackendCompilerFailed, exc.TritonMissing, exc.GPUTooOldForTriton) as error:
-            cause = error.inner_exception if isinstance(error, BackendCompilerFailed) else error
-            machines = exc.InvalidCxxCompiler, exc.CppCompileError, exc.TritonMissing, exc.GPUTooOldForTriton, OSError
-            if not isinstance(cause, machines):
-                raise
-            said = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
-            raise DeviceError(
-                f"train.compile: this machine cannot compile the step ({said}); install what is missing (on a CPU a "
-                "C++ compiler, such as Debian's g++), or set train.compile = false"
-            ) from error
+    def compiling(self) -> contextlib.AbstractContextManager[None]:
+        """Inside the block something may be compiled. Raises DeviceError where this machine lacks what that takes."""
+        return compiling.told_to_the_user() if self.compile else contextlib.nullcontext()
 
     def release_memory(self) -> None:
         """Gives back what nobody holds any more, after memory ran out. Not to be called while its error is handled:
@@ -115,7 +86,8 @@ def choose(profile: Profile, ranks: Ranks = ALONE, *, measure: bool = True) -> D
     """The device that a profile asks for, or the best one here. Also sets the number of CPU threads, and where
     compiled code is kept.
 
-    Without `measure` a peak that neither profile nor datasheet knows stays unknown: measuring it takes 0.3 s.
+    Without `measure` what takes time is left out: a peak that neither profile nor datasheet knows stays unknown, and
+    whether a CPU's compiler works is not tried.
 
     Raises DeviceError where the device or the precision is not on this machine, or not there for each rank.
     """
@@ -131,7 +103,7 @@ def choose(profile: Profile, ranks: Ranks = ALONE, *, measure: bool = True) -> D
     dtype = _dtype(train.dtype, device)
     ranks.check_precision(dtype)
     name = _name(device)
-    compile_, reason = _compile(train.compile, device, train.max_steps)
+    compile_, reason = compiling.decide(profile, device.type, dtype, ranks.size, tries=measure)
     if compile_:
         compiler_cache.keep_apart()
     if train.cuda_graphs and not (device.type == "cuda" and compile_ and ranks.size == 1):
@@ -191,19 +163,6 @@ def _dtype(asked: str, device: torch.device) -> str:
     if asked == "float16":
         raise DeviceError("train.dtype float16 needs a gradient scaler, which only CUDA has; use float32 or auto")
     return asked
-
-
-def _compile(asked: bool | str, device: torch.device, max_steps: int) -> tuple[bool, str]:
-    for switch in _COMPILER_OFF:
-        if os.environ.get(switch) == "1":
-            return False, f"the environment switches the compiler off ({switch})"
-    if isinstance(asked, bool):
-        return asked, "the profile says so"
-    if device.type != "cuda":
-        return False, f"on {device.type} it gains little and takes long"
-    if max_steps < COMPILE_PAYS_AFTER_STEPS:
-        return False, f"{max_steps} steps do not repay it"
-    return True, f"{max_steps} steps repay it"
 
 
 def _name(device: torch.device) -> str:

@@ -18,9 +18,16 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value
 
+from gpt.config import Profile
 from gpt.lanes import BothPasses
 from gpt.model import GPT
 from gpt.products import compile_options
+
+
+def can_take(profile: Profile, dtype: str) -> bool:
+    """Whether the lanes' passes may be one graph, or written out: nothing of them is computed twice to save memory."""
+    train = profile.train
+    return dtype == "float32" and train.activation_checkpointing == "off" and train.loss_chunk == 0
 
 
 class JointGraph:

@@ -19,7 +19,7 @@ from gpt.cudagraphs import Replayed
 from gpt.data import BatchOrder, Dataset
 from gpt.device import Device
 from gpt.errors import CheckpointError
-from gpt.joint_graph import JointGraph
+from gpt.joint_graph import JointGraph, can_take
 from gpt.lanes import BothPasses, Lanes, by_autograd, count_lanes, replica
 from gpt.ledger import TimeLedger
 from gpt.manual_backprop import ManualBackprop, writes_out
@@ -225,8 +225,7 @@ def _lanes(model: GPT, forward: nn.Module, device: Device, profile: Profile) -> 
     replicas = [replica(model) for _ in range(count - 1)]
     for twin in replicas:
         twin.save_memory(profile.train.activation_checkpointing, profile.train.loss_chunk)
-    saves_memory = profile.train.activation_checkpointing != "off" or profile.train.loss_chunk > 0
-    if device.dtype == "float32" and not saves_memory:
+    if can_take(profile, device.dtype):
         models = (model, *replicas)
         if device.compile:
             joint = JointGraph(model)
