@@ -43,7 +43,7 @@ class TerminalDriver(LinuxDriver):
         self._shown = True
 
     def stop_application_mode(self) -> None:
-        self._shown = False
+        self._shown = self._must_signal_resume = False  # who wants it back says so afterwards
         super().stop_application_mode()
 
     def abandon(self) -> None:

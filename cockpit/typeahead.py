@@ -2,36 +2,108 @@
 
 from __future__ import annotations
 
+import bisect
 from typing import TypeVar
 
 from textual import events
 from textual.app import App
+from textual.message import Message
 from textual.widget import Widget
 
 Result = TypeVar("Result")
 
+ROUNDS = 2
+"""Times that all must have been dealt with before a key counts as done: the key itself, then what it led to, such as
+the word that a line was sent off."""
+LOST_AFTER = 0.25
+"""Seconds after which nobody waits for a key any more: what had it was closed."""
+
+
+class AimedKey(events.Key):
+    """A key, when it was typed, and at what it is aimed."""
+
+    def __init__(self, key: events.Key, number: int, at: Widget) -> None:
+        super().__init__(key.key, key.character)
+        self.number, self.at = number, at
+
+
+AimedKey.handler_name = events.Key.handler_name  # for all who handle keys it is one
+
+
+class KeyDone(Message):
+    """Follows a key on its way up to the app, and comes there once the key is done."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
 
 class TypeAheadApp(App[Result]):
-    """An app in which a key that opens a screen may be followed at once by one that is meant for that screen.
+    """An app in which a key that opens a screen may be followed at once by those that are meant for that screen.
 
     On a slow line they arrive together. Textual hands each of them to what has the keys at that moment, before the
-    first is done: enter, behind a key that asks something, was the list's behind the question.
+    first is done: enter, behind a key that asks something, was the list's behind the question. Here a key that comes up
+    to the app untaken while its screen is covered starts over; until it and those behind it are done, in their order,
+    newer ones wait. What closes a screen is followed by no key of that screen.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
+        self._waits_for = 0
+        """Number of the message that is waited for; 0: none, and keys go their usual way."""
+        self._rounds_left = 0
+        self._has_key: Widget | None = None
+        self._behind: list[AimedKey] = []
+        """What waits, in the order in which it was typed."""
+
     async def on_event(self, event: events.Event) -> None:
-        if isinstance(event, events.Key) and not event.is_forwarded:
-            event.aimed_at = self._has_keys  # pyright: ignore[reportAttributeAccessIssue]
-        await super().on_event(event)
+        if not isinstance(event, events.Key) or event.is_forwarded:
+            await super().on_event(event)
+            return
+        self._count += 1
+        key = AimedKey(event, self._count, self._keys_owner)
+        if self._waits_for:
+            self._put_off(key)
+        else:
+            await super().on_event(key)
 
     def on_key(self, event: events.Key) -> None:
-        """Comes before the app's own bindings, for a key that nobody below has taken: starts it over where another has
-        the keys by now."""
-        if getattr(event, "aimed_at", None) is not self._has_keys:
-            event.stop()
-            event.prevent_default()
-            self.post_message(events.Key(event.key, event.character))
+        """Comes before the app's own bindings, for a key that nobody below has taken."""
+        if not isinstance(event, AimedKey) or event.at is self._keys_owner or event.at.screen not in self.screen_stack:
+            return
+        event.stop()
+        event.prevent_default()
+        self._put_off(event)
+        if not self._waits_for:
+            self._wait_for(event.at)
+
+    async def on_key_done(self, event: KeyDone) -> None:
+        """The key that was waited for is done, or given up: on to the next."""
+        if event.number != self._waits_for:
+            return
+        if self._rounds_left and self._has_key is not None:
+            self._wait_for(self._has_key, self._rounds_left - 1)
+            return
+        self._waits_for, self._has_key = 0, None
+        if self._behind:
+            earlier = self._behind.pop(0)
+            key = AimedKey(earlier, earlier.number, self._keys_owner)
+            await super().on_event(key)
+            self._wait_for(key.at)
+
+    def _put_off(self, key: AimedKey) -> None:
+        bisect.insort(self._behind, key, key=lambda one: one.number)
+
+    def _wait_for(self, owner: Widget, rounds: int = ROUNDS - 1) -> None:
+        self._count += 1
+        done = KeyDone(self._count)
+        self._waits_for, self._has_key, self._rounds_left = done.number, owner, rounds
+        if not owner.post_message(done):
+            self.post_message(done)
+        self.set_timer(LOST_AFTER, lambda: self.post_message(KeyDone(done.number)))
 
     @property
-    def _has_keys(self) -> Widget:
+    def _keys_owner(self) -> Widget:
         focused = self.focused
         return self.screen if focused is None else focused

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 
@@ -33,12 +34,15 @@ _SMALL, _LARGE = 256, 50_304
 
 
 def decide(
-    profile: Profile, device_type: str, dtype: str, ranks: int, *, tries: bool = True
+    profile: Profile, device_type: str, dtype: str, ranks: int, begun: Mapping[str, Any] | None = None,
+    *, tries: bool = True,
 ) -> tuple[bool, str]:  # fmt: skip
-    """(whether the step is compiled, why). The same each time for the same profile, so that a run resumes exactly.
+    """(whether the step is compiled, why).
 
     Args:
         ranks: how many there are.
+        begun: the environment (gpt.exactness) of the checkpoint that is gone on from, where that was made on this
+            device: what is left open stays on a CPU as it was there, so that the same bits come out.
         tries: also tries whether a CPU's compiler works, where it would be used; takes seconds.
     """
     for switch in SWITCHES:
@@ -52,7 +56,10 @@ def decide(
         return steps >= CUDA_STEPS, f"{steps} steps {'repay' if steps >= CUDA_STEPS else 'do not repay'} it"
     if device_type != "cpu":
         return False, f"on {device_type} it gains little and takes long"
-    pays, why = _on_cpu(profile, dtype, ranks)
+    if begun is None:
+        pays, why = _on_cpu(profile, dtype, ranks)
+    else:
+        pays, why = begun["compile"], "as in the checkpoint that is gone on from"
     if pays and tries and (fault := _fault()):
         return False, f"this machine cannot ({fault})"
     return pays, why
@@ -80,7 +87,8 @@ def _on_cpu(profile: Profile, dtype: str, ranks: int) -> tuple[bool, str]:
 def _seconds(profile: Profile) -> float:
     """What the steps of a run take on fast cores, at least. By arithmetic alone: a measurement differs each time."""
     rate = torch.get_num_threads() * _RATES.get(torch.backends.cpu.get_cpu_capability(), _OTHERS_RATE)
-    per_token = flops_per_token(profile.model, vocab_size=profile.model.vocab_size or _SMALL)
+    usual = _LARGE if profile.data.tokenizer == "gpt2" else _SMALL
+    per_token = flops_per_token(profile.model, vocab_size=profile.model.vocab_size or usual)
     return per_token * profile.tokens_per_step * profile.train.max_steps / (rate * _SHARE_OF_RATE)
 
 

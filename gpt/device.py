@@ -7,7 +7,9 @@ import gc
 import os
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 import torch
@@ -82,12 +84,16 @@ class Device:
             torch.mps.synchronize()
 
 
-def choose(profile: Profile, ranks: Ranks = ALONE, *, measure: bool = True) -> Device:
+def choose(
+    profile: Profile, ranks: Ranks = ALONE, *, measure: bool = True, begun: Mapping[str, Any] | None = None
+) -> Device:
     """The device that a profile asks for, or the best one here. Also sets the number of CPU threads, and where
     compiled code is kept.
 
-    Without `measure` what takes time is left out: a peak that neither profile nor datasheet knows stays unknown, and
-    whether a CPU's compiler works is not tried.
+    Args:
+        measure: False, where nothing will be trained: what takes time is left out. A peak that neither profile nor
+            datasheet knows stays unknown, and nothing is made ready for compiling.
+        begun: the environment (gpt.exactness) of the checkpoint that is gone on from.
 
     Raises DeviceError where the device or the precision is not on this machine, or not there for each rank.
     """
@@ -103,8 +109,9 @@ def choose(profile: Profile, ranks: Ranks = ALONE, *, measure: bool = True) -> D
     dtype = _dtype(train.dtype, device)
     ranks.check_precision(dtype)
     name = _name(device)
-    compile_, reason = compiling.decide(profile, device.type, dtype, ranks.size, tries=measure)
-    if compile_:
+    begun = begun if begun and begun["device"] == name else None
+    compile_, reason = compiling.decide(profile, device.type, dtype, ranks.size, begun, tries=measure)
+    if compile_ and measure:
         compiler_cache.keep_apart()
     if train.cuda_graphs and not (device.type == "cuda" and compile_ and ranks.size == 1):
         raise DeviceError("train.cuda_graphs needs one CUDA device and train.compile = true; leave it out")

@@ -154,13 +154,13 @@ class Trainer:
     def _set_up(self) -> None:
         self.state("starting", "looking at the device")
         check_share(self.profile, self.ranks.size)
-        self.device: Device = choose(self.profile, self.ranks)
+        saved = checkpoint.verify(self.resume) if self.resume else None
+        self.device: Device = choose(self.profile, self.ranks, begun=saved["environment"] if saved else None)
         self.reporter.device_chosen(self.device)
         self.state("starting", "opening the data")
         with self.ledger.during("data"), self.ranks.first_before_the_others():
             self.data: Dataset = open_dataset(self.profile.data, self.profile.model)
         self.state("starting", "building the model")
-        saved = checkpoint.verify(self.resume) if self.resume else None
         self.fit.begin(saved)
         self.snapshot: Snapshot = build(self.profile, self.device, self.data, self.ledger, saved, ranks=self.ranks)
         self.fit.settle(self.snapshot)

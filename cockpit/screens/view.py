@@ -73,8 +73,9 @@ class View(LeftOnce[Result]):
 
     @property
     def is_covered(self) -> bool:
-        """Whether another screen is in front, which gets the keys: also those that came here before it was there."""
-        return self.app.screen is not self
+        """Whether another screen is in front of it: that gets the keys, also those that came here before it was there
+        (cockpit.typeahead)."""
+        return self.app.screen is not self and self in self.app.screen_stack
 
     async def obey(self, event: events.Key) -> None:
         """Does here and now what a key is bound to.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from played_runs import (
@@ -194,8 +195,38 @@ async def test_the_step_to_go_to_may_arrive_with_the_key_that_asks_for_it(run: R
     app = replay_app(run)
     async with app.run_test(size=(100, 30)) as pilot:
         await pressed(app, pilot, "home")
-        type_together(app, "colon 3 2 1 enter")
-        await settled(pilot, lambda: app.state.step == 321)
+        type_together(app, "colon 3 2 1 enter full_stop")
+        await settled(pilot, lambda: app.state.step == 322)
+
+
+async def test_what_arrives_while_a_box_opens_stays_behind_what_was_there_before(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = replay_app(run)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pressed(app, pilot, "home")
+        opening = app.push_screen
+
+        def push_screen(*arguments: Any, **options: Any) -> Any:
+            result = opening(*arguments, **options)
+            type_together(app, "1 enter full_stop")
+            return result
+
+        monkeypatch.setattr(app, "push_screen", push_screen)
+        type_together(app, "colon 3 2")
+        await settled(pilot, lambda: app.state.step == 322)
+
+
+async def test_a_key_that_closes_a_view_is_followed_by_none_of_the_views_keys(run: Run) -> None:
+    app = replay_app(run)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pressed(app, pilot, "home", "v")
+        main, *_ = app.screen_stack
+        assert app.screen is not main
+        type_together(app, "q q")
+        await settled(pilot, lambda: app.screen is main)
+        await pilot.pause(0.2)
+        assert app.is_running and app.screen is main and not app._exit
 
 
 async def test_keys_move_in_time_and_the_screen_shows_the_moment(run: Run) -> None:

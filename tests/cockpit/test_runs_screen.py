@@ -231,11 +231,12 @@ async def test_resume_shows_the_very_command_and_leaves_with_it(runs_dir: Path) 
     assert chosen.command.startswith("gpt-cockpit ") and "--run best-fox" in chosen.command
 
 
-async def test_an_answer_that_arrives_with_the_key_that_asks_is_the_answer(runs_dir: Path) -> None:
+@pytest.mark.parametrize("keys", ["down r enter", "down r escape i i r enter", "down x n escape r enter"])
+async def test_an_answer_that_arrives_with_the_key_that_asks_is_the_answer(runs_dir: Path, keys: str) -> None:
     app = RunsApp(runs_dir)
     async with app.run_test(size=(140, 40)) as pilot:
         await opened(app, pilot)
-        type_together(app, "down r enter")
+        type_together(app, keys)
         await settled(pilot, lambda: app.start_next is not None)
     assert app.start_next and app.start_next.at_once and "best-fox" in app.start_next.arguments
 

@@ -29,8 +29,10 @@ def two_fast_cores(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(switch, raising=False)
 
 
-def decided(changes: dict[str, Any], dtype: str = "float32", ranks: int = 1) -> tuple[bool, str]:
-    return compiling.decide(replace(Profile(), CPU | changes), "cpu", dtype, ranks, tries=False)
+def decided(
+    changes: dict[str, Any], dtype: str = "float32", ranks: int = 1, begun: dict[str, Any] | None = None
+) -> tuple[bool, str]:
+    return compiling.decide(replace(Profile(), CPU | changes), "cpu", dtype, ranks, begun, tries=False)
 
 
 @pytest.mark.parametrize(
@@ -74,11 +76,20 @@ def test_neither_several_ranks_nor_a_single_thread_nor_bfloat16_are_compiled(mon
     assert not decided(long)[0]
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_what_goes_on_from_a_checkpoint_stays_on_a_cpu_as_it_was(compiled: bool) -> None:
+    begun = {"compile": compiled}
+    for changes in ({"train.max_steps": 10}, {"train.max_steps": 10**7}, {"model.dropout": 0.1}):
+        assert decided(changes, begun=begun) == (compiled, "as in the checkpoint that is gone on from")
+    assert decided({"train.compile": not compiled}, begun=begun) == (not compiled, "the profile says so")
+
+
 @pytest.mark.parametrize(("steps", "expected"), [(499, False), (500, True)])
 def test_on_cuda_the_steps_decide(steps: int, expected: bool) -> None:
     profile = replace(Profile(), CPU | {"train.max_steps": steps})
-    answer = compiling.decide(profile, "cuda", "bfloat16", 1)
-    assert answer == (expected, f"{steps} steps {'repay' if expected else 'do not repay'} it")
+    for begun in (None, {"compile": not expected}):
+        answer = compiling.decide(profile, "cuda", "bfloat16", 1, begun)
+        assert answer == (expected, f"{steps} steps {'repay' if expected else 'do not repay'} it")
     assert compiling.decide(profile, "mps", "float32", 1) == (False, "on mps it gains little and takes long")
 
 
@@ -100,8 +111,8 @@ def test_a_run_says_what_was_chosen(
     monkeypatch.undo()
     profile = tiny(model__dropout=0.0, train__threads=2, train__max_steps=2)
 
-    def said(name: str) -> list[str]:
-        events = run(profile, name)
+    def said(name: str, **options: Any) -> list[str]:
+        events = run(profile, name, **options)
         assert [event.compiled for event in events if isinstance(event, RunStarted)] == [False]
         return [event.text for event in events if isinstance(event, LogLine)]
 
@@ -109,3 +120,4 @@ def test_a_run_says_what_was_chosen(
     monkeypatch.setattr(compiling, "CPU_COST", 0.0)
     monkeypatch.setattr(compiling, "_fault", lambda: "no compiler here")
     assert "compile off: this machine cannot (no compiler here)" in said("where any run repays it")
+    assert "compile off: as in the checkpoint that is gone on from" in said("short", resume="step-00000002")

@@ -77,7 +77,7 @@ def test_code_compiled_for_wide_registers_is_not_taken_where_they_are_narrow(tmp
         "import torch\n"
         "from gpt.config import Profile, TrainConfig\n"
         "from gpt.device import choose\n"
-        "choose(Profile(train=TrainConfig(device='cpu', compile=True)), measure=False)\n"
+        "choose(Profile(train=TrainConfig(device='cpu', compile=True)))\n"
         "x = torch.linspace(0, 1, 4096)\n"
         "torch.empty(4096).fill_(float('nan'))\n"
         "made = torch.compile(lambda x: x * 2 + 1)(x)\n"
