@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cockpit.actions import Action
 from cockpit.app import CockpitApp
 from cockpit.link.base import OnThisDisk, Unsteered
 from cockpit.screens.runs import RunsView
@@ -40,6 +41,10 @@ class RunsApp(CockpitApp):
         self.start_next: StartNext | None = None
         """What was asked for there."""
         self._runs_dir = runs_dir
+
+    def may(self, action: Action) -> bool:
+        """Nothing, where the list has just been closed: there is no run behind it."""
+        return self.screen is not self.screen_stack[0] and super().may(action)
 
     def on_mount(self) -> None:
         self.open(RunsView(self._runs_dir, can_start=True), self._done)

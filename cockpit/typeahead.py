@@ -20,11 +20,11 @@ LOST_AFTER = 0.25
 
 
 class AimedKey(events.Key):
-    """A key, when it was typed, and at what it is aimed."""
+    """A key, when it was typed, at what it is aimed, and on which screen that is."""
 
     def __init__(self, key: events.Key, number: int, at: Widget) -> None:
         super().__init__(key.key, key.character)
-        self.number, self.at = number, at
+        self.number, self.at, self.screen = number, at, at.screen
 
 
 AimedKey.handler_name = events.Key.handler_name  # for all who handle keys it is one
@@ -61,6 +61,8 @@ class TypeAheadApp(App[Result]):
         if not isinstance(event, events.Key) or event.is_forwarded:
             await super().on_event(event)
             return
+        if self._exit or not self.screen_stack:  # it ends: nothing is there for keys any more
+            return
         self._count += 1
         key = AimedKey(event, self._count, self._keys_owner)
         if self._waits_for:
@@ -70,7 +72,10 @@ class TypeAheadApp(App[Result]):
 
     def on_key(self, event: events.Key) -> None:
         """Comes before the app's own bindings, for a key that nobody below has taken."""
-        if not isinstance(event, AimedKey) or event.at is self._keys_owner or event.at.screen not in self.screen_stack:
+        if self._exit or not self.screen_stack:  # Textual's own handler would look for a screen
+            event.prevent_default()
+            return
+        if not isinstance(event, AimedKey) or event.screen not in self.screen_stack or event.at is self._keys_owner:
             return
         event.stop()
         event.prevent_default()
@@ -86,7 +91,7 @@ class TypeAheadApp(App[Result]):
             self._wait_for(self._has_key, self._rounds_left - 1)
             return
         self._waits_for, self._has_key = 0, None
-        if self._behind:
+        if self._behind and self.screen_stack and not self._exit:
             earlier = self._behind.pop(0)
             key = AimedKey(earlier, earlier.number, self._keys_owner)
             await super().on_event(key)

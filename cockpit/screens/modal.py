@@ -83,7 +83,8 @@ class Box(LeftOnce[Result], ModalScreen[Result]):
 
     def on_resize(self) -> None:
         """Leaves room for title and last line, whatever the size."""
-        self.query_one("#box-body").styles.max_height = max(1, self.app.size.height - 8)
+        for part in self.query("#box-body"):  # none, where the program ends while the box opens
+            part.styles.max_height = max(1, self.app.size.height - 8)
 
     def show_run(self, state: RunState) -> None:
         """Says what the run behind the box is doing; it goes on while the box is open."""
@@ -106,6 +107,6 @@ class LineBox(Box[Result]):
 
     def on_mount(self) -> None:
         super().on_mount()
-        field = self.query_one(Input)
-        field.cursor_blink = False
-        field.focus()
+        for field in self.query(Input):  # none, where the program ends while the box opens
+            field.cursor_blink = False
+            field.focus()
