@@ -42,7 +42,9 @@ def check_keys(window: Window) -> None:
 
 
 def test_a_run_behind_the_screen_gives_every_figure(attempt: trial.Trial) -> None:
-    ((bare, shown),) = attempt.one_after_the_other(repeats=1, seconds=3.5)
+    # Between the first and the last reading of the meters there has to be a frame; beside other work one costs so much
+    # that the screen waits seconds for the next.
+    ((bare, shown),) = attempt.one_after_the_other(repeats=1, seconds=9.0)
     assert shown.tokens_per_s > 0
     check(shown)
     check_keys(shown)
