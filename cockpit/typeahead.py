@@ -31,11 +31,16 @@ AimedKey.handler_name = events.Key.handler_name  # for all who handle keys it is
 
 
 class KeyDone(Message):
-    """Follows a key on its way up to the app, and comes there once the key is done."""
+    """Follows a key on its way up to the app, and comes there once the key is done.
 
-    def __init__(self, number: int) -> None:
+    Args:
+        owner: what had the key.
+        rounds_left: how often it is sent there once more.
+    """
+
+    def __init__(self, owner: Widget, rounds_left: int) -> None:
         super().__init__()
-        self.number = number
+        self.owner, self.rounds_left = owner, rounds_left
 
 
 class TypeAheadApp(App[Result]):
@@ -50,10 +55,8 @@ class TypeAheadApp(App[Result]):
     def __init__(self) -> None:
         super().__init__()
         self._count = 0
-        self._waits_for = 0
-        """Number of the message that is waited for; 0: none, and keys go their usual way."""
-        self._rounds_left = 0
-        self._has_key: Widget | None = None
+        self._waits_for: KeyDone | None = None
+        """None: nothing is waited for, and keys go their usual way."""
         self._behind: list[AimedKey] = []
         """What waits, in the order in which it was typed."""
 
@@ -85,13 +88,12 @@ class TypeAheadApp(App[Result]):
 
     async def on_key_done(self, event: KeyDone) -> None:
         """The key that was waited for is done, or given up: on to the next."""
-        if event.number != self._waits_for:
+        if event is not self._waits_for:
             return
-        if self._rounds_left and self._has_key is not None:
-            self._wait_for(self._has_key, self._rounds_left - 1)
-            return
-        self._waits_for, self._has_key = 0, None
-        if self._behind and self.screen_stack and not self._exit:
+        self._waits_for = None
+        if event.rounds_left:
+            self._wait_for(event.owner, event.rounds_left - 1)
+        elif self._behind and self.screen_stack and not self._exit:
             earlier = self._behind.pop(0)
             key = AimedKey(earlier, earlier.number, self._keys_owner)
             await super().on_event(key)
@@ -100,13 +102,11 @@ class TypeAheadApp(App[Result]):
     def _put_off(self, key: AimedKey) -> None:
         bisect.insort(self._behind, key, key=lambda one: one.number)
 
-    def _wait_for(self, owner: Widget, rounds: int = ROUNDS - 1) -> None:
-        self._count += 1
-        done = KeyDone(self._count)
-        self._waits_for, self._has_key, self._rounds_left = done.number, owner, rounds
+    def _wait_for(self, owner: Widget, rounds_left: int = ROUNDS - 1) -> None:
+        done = self._waits_for = KeyDone(owner, rounds_left)
         if not owner.post_message(done):
             self.post_message(done)
-        self.set_timer(LOST_AFTER, lambda: self.post_message(KeyDone(done.number)))
+        self.set_timer(LOST_AFTER, lambda: self.post_message(done))
 
     @property
     def _keys_owner(self) -> Widget:

@@ -13,6 +13,9 @@ from gpt import compiler_cache
 from gpt.config import Profile
 from gpt.errors import DeviceError
 from gpt.flops import flops_per_token, parameter_count
+from gpt.joint_graph import can_take
+from gpt.lanes import count_lanes
+from gpt.manual_backprop import writes_out
 
 SWITCHES = "TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE"
 """torch's own: with either, torch.compile gives a function back as it is."""
@@ -66,11 +69,6 @@ def decide(
 
 
 def _on_cpu(profile: Profile, dtype: str, ranks: int) -> tuple[bool, str]:
-    # Not loaded by those who only ask for a device.
-    from gpt.joint_graph import can_take
-    from gpt.lanes import count_lanes
-    from gpt.manual_backprop import writes_out
-
     model, rows = profile.model, profile.train.micro_batch_size
     parameters = parameter_count(model, model.vocab_size or (_SMALL if _is_of_letters(profile) else _LARGE))[0]
     lanes = 1

@@ -105,10 +105,8 @@ def find_short_compile(evidence: Evidence) -> Iterator[Diagnosis]:
         title = f"Compiling took {duration(took)}, and all {steps:,} steps win back about {duration(gained)}"
         figures = {"compile_seconds": took, "seconds_won": gained, "steps": steps}
     elif state.started is None and profile.train.compile is True and kind == "cpu":
-        title, figures = (
-            "Compiling on a CPU, asked for outright: with dropout steps even become slower",
-            {"steps": steps},
-        )
+        title = "Compiling on a CPU, asked for outright: with dropout steps even become slower"
+        figures = {"steps": steps}
     elif state.started is None and profile.train.compile is True and steps < COMPILE_PAYS_AFTER_STEPS:
         title, figures = f"Compiling for {steps:,} steps: about a minute, seldom won back", {"steps": steps}
     else:
