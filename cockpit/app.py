@@ -37,7 +37,7 @@ from cockpit.screens.view import View
 from cockpit.state import Past, RunState
 from cockpit.stretch import Stretch
 from cockpit.typeahead import TypeAheadApp
-from cockpit.visit import ENDED, Sight, leave, leave_all
+from cockpit.visit import ENDED, Sight, attend, leave, leave_all
 from cockpit.widgets.filters import Ascii, Plain, draws_unicode
 from cockpit.widgets.notice import Notice
 from cockpit.widgets.themes import DARK, LOOKS, Look
@@ -194,7 +194,7 @@ class CockpitApp(TypeAheadApp[QuitChoice]):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
-        self.link.start()
+        attend(self, self.link)
         if not self.is_headless:
             self._readying = Readying(lambda: self.state.last is not None)
         self.budget.restart()
@@ -231,7 +231,7 @@ class CockpitApp(TypeAheadApp[QuitChoice]):
             self._stirred |= not isinstance(event, TICKING)
         if self._main.header.standing != self.link.standing:  # of which no event need tell
             self._main.header.standing = self.link.standing
-            self._dirty, self._numbers_drawn = True, float("-inf")
+            self._dirty, self._numbers_drawn, self._frame_drawn = True, float("-inf"), float("-inf")
         now = time.monotonic()
         if self._message_until is not None and now >= self._message_until:
             self._message_until, self._has_unseen_answer = None, False

@@ -6,6 +6,7 @@ What was in view goes on behind it: its events are taken in, and signals still r
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from cockpit.pilotage import from_toml
@@ -50,6 +51,17 @@ class Sight:
         app.reload_profile, app.file = self.reload_profile, self.file
 
 
+def attend(app: CockpitApp, link: Link) -> None:
+    """Lets a link begin, and has drawn at once what becomes of it, on whichever thread it learns that."""
+
+    def look() -> None:
+        with suppress(RuntimeError):  # the screen has just been left, and its loop closed
+            app.call_later(app.frame)
+
+    link.when_standing_changes(look)
+    link.start()
+
+
 def visit(app: CockpitApp, link: Link, main: MainScreen, settings: dict[str, Any]) -> None:
     """Shows another run until its screen is left."""
     drawn, there = app._main.chart.look.overlays, main.chart.look.overlays
@@ -59,7 +71,7 @@ def visit(app: CockpitApp, link: Link, main: MainScreen, settings: dict[str, Any
     app.link, app.state, app.settings, app._main = link, RunState(), settings, main
     app.reload_profile, app.file, app.is_reading = None, None, True
     app.push_screen(main)
-    link.start()
+    attend(app, link)
 
 
 def leave(app: CockpitApp) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -14,10 +14,17 @@ from gpt.config import Profile
 from gpt.events import Event
 
 
+def nobody_looks() -> None:
+    """What is called when `standing` changes, as long as nobody wants to know."""
+
+
 class Unsteered:
     """What a link has instead of controls that leads to no trainer."""
 
     has_controls, standing, catching_up = True, "", False
+
+    def when_standing_changes(self, look: Callable[[], None]) -> None:
+        """It never does."""
 
     def take_controls(self) -> None:
         """There are none."""
@@ -72,6 +79,10 @@ class Link(Protocol):
     @property
     def standing(self) -> str:
         """How this screen stands to the run, in a word or two for the header; empty where it simply steers it."""
+        ...
+
+    def when_standing_changes(self, look: Callable[[], None]) -> None:
+        """Has `look` called, from any thread, whenever `standing` is another: by the next frame it may be as before."""
         ...
 
     @property

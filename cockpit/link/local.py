@@ -13,7 +13,7 @@ import msgspec
 
 from cockpit.budget import FrameBudget
 from cockpit.eventlog import EventLog
-from cockpit.link.base import OnThisDisk
+from cockpit.link.base import OnThisDisk, nobody_looks
 from cockpit.link.server import HERE, LinkServer
 from cockpit.link.upkeep import Upkeep
 from cockpit.longlog import Keeper
@@ -32,6 +32,7 @@ from gpt.events import (
     Finished,
     LedgerUpdated,
     LogLine,
+    PilotChanged,
     RanksRestarted,
     Resumed,
     RunStarted,
@@ -82,6 +83,7 @@ class LocalLink(OnThisDisk):
         """What the screen in front of the run costs, for the log; None while there is none."""
         self.known: Callable[[], RunState] | None = None
         """Gives what follows the run here knows of it, for the doctor to look at: nobody reduces its events twice."""
+        self._on_standing = nobody_looks
         self._folder = run
         self._resume, self._attended, self._ranks, self._restarted = resume, attended, ranks, restarted
         self._log = EventLog(run.events_path)
@@ -166,6 +168,10 @@ class LocalLink(OnThisDisk):
         """Who steers the run, where that is somebody else."""
         return "" if self.has_controls else f"{self._server.pilot_name} steers"
 
+    def when_standing_changes(self, look: Callable[[], None]) -> None:
+        """Has `look` called, from any thread, when another screen takes the controls, or gives them back."""
+        self._on_standing = look
+
     catching_up = False  # what was said in earlier sittings comes in stretches, before the trainer is up
 
     def take_controls(self) -> None:
@@ -196,6 +202,8 @@ class LocalLink(OnThisDisk):
     def _emit(self, event: Event) -> None:
         self._log.append(event)
         self._events.append(event)
+        if isinstance(event, PilotChanged):
+            self._on_standing()
         for mirror in self._mirrors:
             mirror.take(event)
         if isinstance(event, RunStarted):

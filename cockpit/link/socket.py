@@ -5,14 +5,14 @@ from __future__ import annotations
 import collections
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import msgspec
 
 from cockpit import longlog
 from cockpit.link import wire
-from cockpit.link.base import OnThisDisk
+from cockpit.link.base import OnThisDisk, nobody_looks
 from cockpit.link.client import PATIENCE, RETURN_SECONDS, Client, call
 from cockpit.logfile import decoded
 from cockpit.longlog import Reader
@@ -52,6 +52,7 @@ class SocketLink(OnThisDisk):
         self.run, self.run_dir = hello.run, run.path
         self.profile = _profile(hello)
         self.pid = hello.pid
+        self._on_standing = nobody_looks
         self._folder, self._client, self._ahead = run, client, ahead
         self._events: collections.deque[tuple[bool, Told]] = collections.deque()  # whether of the past, what
         self._pilot, self._pilot_name = hello.pilot, clean_line(hello.pilot_name)
@@ -65,6 +66,8 @@ class SocketLink(OnThisDisk):
         self._lost = ""
         """Why nothing more comes, where it has not."""
         self._closed = False
+        self._stood = self.standing
+        """What was told of it last."""
         self.catching_up = True
         self._thread = threading.Thread(target=self._follow, name="link", daemon=True)
 
@@ -126,6 +129,10 @@ class SocketLink(OnThisDisk):
             else "watching"
         )
 
+    def when_standing_changes(self, look: Callable[[], None]) -> None:
+        """Has `look` called whenever it does, by the thread of the link."""
+        self._on_standing = look
+
     def take_controls(self) -> None:
         """Asks for the controls; they are here once a PilotChanged says so."""
         self._client.take_controls()
@@ -163,15 +170,24 @@ class SocketLink(OnThisDisk):
     def _successor(self) -> Client | None:
         """The process that takes the run up again, where a launcher starts ranks anew; None once it will not."""
         while self._may_return and not self._closed:
-            self._waiting = True
+            self._wait(True)
             with suppress(wire.LinkError, OSError):
                 client = call(self._folder, screen=True, watch=self._watch)
                 if client.hello.pid != self.pid:
                     return client
                 client.close()  # it has not quite gone
             time.sleep(RETURN_SECONDS)
-        self._waiting = False
+        self._wait(False)
         return None
+
+    def _wait(self, waiting: bool) -> None:
+        self._waiting = waiting
+        self._tell_standing()
+
+    def _tell_standing(self) -> None:
+        if self.standing != self._stood:
+            self._stood = self.standing
+            self._on_standing()
 
     @property
     def _may_return(self) -> bool:
@@ -193,6 +209,7 @@ class SocketLink(OnThisDisk):
         self.profile, self.pid = _profile(hello), hello.pid
         self._pilot, self._pilot_name = hello.pilot, clean_line(hello.pilot_name)
         self._ended = hello.over
+        self._tell_standing()
 
     def _take(self, lines: bytes) -> None:
         self._at += len(lines)
@@ -240,6 +257,7 @@ class SocketLink(OnThisDisk):
     def _heed_pilot(self, event: PilotChanged | None, *, past: bool) -> None:
         if event and event.pid == self.pid and not past:
             self._pilot, self._pilot_name = event.seat, clean_line(event.pilot)
+            self._tell_standing()
 
     def _hung_up(self, why: str) -> None:
         """Says what has become of the run, where its process went without a word."""
@@ -256,6 +274,7 @@ class SocketLink(OnThisDisk):
             error = f"process {self.pid}, which trained it, is gone without an ending; its log is all here"
             self._events.append((False, Failed(step=self._step, phase="other", error=error)))
             self._events.append((False, StateChanged(state="failed", step=self._step, detail="process gone")))
+        self._tell_standing()
 
     @property
     def _process_lives(self) -> bool:

@@ -122,7 +122,7 @@ class RemoteLink(SocketLink):
             case wire.GoOn():
                 self._in_the_past = False
             case wire.Away():
-                self._waiting = self._may_return
+                self._wait(self._may_return)
             case wire.Hello():
                 self._client.hello = message
                 self._begin_anew(message)
@@ -137,7 +137,7 @@ class RemoteLink(SocketLink):
 
     def _successor(self) -> Client | None:
         """None: the far end looks for one, and says so by another Hello."""
-        self._waiting = False
+        self._wait(False)
         return None
 
     @property

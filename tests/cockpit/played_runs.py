@@ -36,6 +36,7 @@ class FakeLink:
         self.alive = True
         self.started = 0
         self.has_controls, self.standing, self.catching_up = True, "", False
+        self.on_standing: Callable[[], None] = lambda: None
         self.asked_for_controls = 0
         self._waiting = list(events)
 
@@ -51,6 +52,9 @@ class FakeLink:
 
     def saves(self) -> list[Save]:
         return list_saves(self.run_dir / "checkpoints")
+
+    def when_standing_changes(self, look: Callable[[], None]) -> None:
+        self.on_standing = look
 
     def take_controls(self) -> None:
         self.asked_for_controls += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from importlib import import_module
+from threading import Thread
 
 import pytest
 from played_runs import (
@@ -14,6 +15,7 @@ from played_runs import (
     finished_story,
     paused_story,
     screen_text,
+    settled,
     step_done,
     still_app,
     story,
@@ -23,6 +25,7 @@ from textual.widgets import Input
 
 from cockpit.actions import ACTIONS, BY_ID
 from cockpit.app import CockpitApp
+from cockpit.options import ScreenOptions
 from cockpit.screens.main import heights
 from gpt import commands as do
 from gpt import events as ev
@@ -306,19 +309,17 @@ async def test_state_and_progress_are_in_the_header() -> None:
         assert part in shown
 
 
-async def test_what_becomes_of_the_link_is_shown_though_nothing_happens_in_the_run() -> None:
+@pytest.mark.parametrize("thin", [False, True])
+async def test_what_becomes_of_the_link_is_shown_at_once_though_nothing_happens_in_the_run(thin: bool) -> None:
     link = FakeLink(paused_story())
-    app = still_app(link)
+    app = CockpitApp(link, options=ScreenOptions(thin=thin))
+    app.budget.next_delay = lambda drew: 3600.0  # the next frame is far away
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.pause()
-        link.standing = "the ranks are started anew"
-        app.frame()
-        await pilot.pause()
-        assert link.standing in screen_text(app)
-        link.standing = ""
-        app.frame()
-        await pilot.pause()
-        assert "started anew" not in screen_text(app)
+        await settled(pilot, lambda: link.started and "PAUSED" in screen_text(app) and not app.is_reading)
+        for link.standing in ("the ranks are started anew", "watching"):
+            Thread(target=link.on_standing).start()
+            await settled(pilot, lambda: link.standing in screen_text(app))
+    link.on_standing()  # the screen is left, the link is not
 
 
 async def test_measured_peak_is_labelled_as_measured() -> None:

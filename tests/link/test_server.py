@@ -219,12 +219,15 @@ def test_the_screen_of_the_run_has_the_controls_until_they_are_taken_and_gets_th
         other = Seat(scene.attach())
         other.wait(lambda state: any("attached" in line.text for line in state.log))
         assert scene.local.has_controls and not other.link.has_controls
+        stood: list[str] = []
+        scene.local.when_standing_changes(lambda: stood.append(scene.local.standing))
         other.link.take_controls()
         wait_until(lambda: not scene.local.has_controls)
         assert "steers" in scene.local.standing
         scene.local.take_controls()
         other.wait(lambda state: state.pilot is not None and state.pilot.seat == 0)
         assert scene.local.has_controls and scene.local.standing == ""
+        wait_until(lambda: ["steers" in each for each in stood] == [True, False], "told as it changes")
         scene.local.send(do.Leave())  # its screen goes
         other.wait(lambda state: state.pilot is not None and state.pilot.seat is None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -113,22 +114,26 @@ def test_the_checkpoints_there_are_told_as_they_come_and_go(scene: Stage, ssh: S
     ], "no later than the event that tells of it"  # fmt: skip
 
 
-def test_ranks_that_are_started_anew_there_are_gone_on_with(
-    tmp_path: Path, acting: None, ssh: Ssh, program: str
+@pytest.mark.parametrize("where", ["there", "here"])
+def test_ranks_that_are_started_anew_are_gone_on_with(
+    where: str, tmp_path: Path, acting: None, ssh: Ssh, program: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Run.create(tmp_path / "runs", "amber-heron", "demo")
     with folder.lock(launching=True):
         first = Stage(folder)
-        link = reach(first, ssh('exec sh -c "$last"'), program)
-        seat = Seat(link)
+        link = reach(first, ssh('exec sh -c "$last"'), program) if where == "there" else first.attach()
+        seat, stood = Seat(link), list[str]()
         first.actor.play(run_started(), step_done(1, 3.0), step_done(2, 2.9))
         seat.wait(lambda state: state.step == 2 and link.has_controls)
+        link.when_standing_changes(lambda: stood.append(link.standing))
         first.local._server.close()  # as at a kill: nothing is said
         seat.wait(lambda state: link.standing == "the ranks are started anew")
         first.end()
+        monkeypatch.setattr(os, "getpid", os.getppid)  # it is another process
         second = Stage(folder)
         second.actor.play(run_started(step=1), ev.Resumed(step=1, exact=True), step_done(2, 2.8), step_done(3, 2.7))
         seat.wait(lambda state: state.step == 3 and link.has_controls and not link.standing)
+        wait_until(lambda: stood[:1] == ["the ranks are started anew"] and stood[-1] == "", "told as it changes")
         assert seat.state.loss.y.tolist() == pytest.approx([3.0, 2.8, 2.7]), "what is told once is told once"
         link.send(do.Pause())
         wait_until(lambda: second.actor.heard == [do.Pause()])

@@ -107,6 +107,16 @@ def put_program(folder: Path) -> Path:
     return program
 
 
+_TERMINALS: list[Cockpit] = []
+"""Those that are open."""
+
+
+def read_all() -> None:
+    """Reads what has come to any terminal: one that nobody reads is full before long, and its program draws no more."""
+    for terminal in _TERMINALS:
+        terminal._take(0)
+
+
 class Cockpit:
     """`gpt-cockpit` with the given arguments, in a pseudo-terminal of its own.
 
@@ -140,9 +150,11 @@ class Cockpit:
         self.cwd = cwd
 
     def __enter__(self) -> Cockpit:
+        _TERMINALS.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
+        _TERMINALS.remove(self)
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
@@ -255,6 +267,10 @@ class Cockpit:
         return termios.tcgetattr(self._slave) == self.modes_before
 
     def _read(self, timeout: float) -> None:
+        self._take(timeout)
+        read_all()
+
+    def _take(self, timeout: float) -> None:
         if self._master < 0:
             time.sleep(timeout)
             return

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
-from harness import Cockpit
+from harness import Cockpit, read_all
 from sshd import Login
 
 from cockpit.link.socket import SocketLink
@@ -64,7 +64,6 @@ class Loss(NamedTuple):
 def window(watched: Watched, words: list[str], env: dict[str, str], login: Login | None) -> Iterator[Lose]:
     """A window of its own, that is closed: SIGHUP, and no more input."""
     with Cockpit(*words, cwd=watched.desk, env=env) as cockpit:
-        watched.screens.append(cockpit)
         yield cockpit.hang_up
         assert cockpit.wait_exit() == 0, "who waits for the run hears how it ended"
     assert "all steps done" in watched.run.console_path.read_text(), "its report is not lost"
@@ -74,7 +73,6 @@ def window(watched: Watched, words: list[str], env: dict[str, str], login: Login
 def input_alone(watched: Watched, words: list[str], env: dict[str, str], login: Login | None) -> Iterator[Lose]:
     """A terminal that is not the controlling one, as after setsid: no signal comes, only the end of input."""
     with Cockpit(*words, cwd=watched.desk, env=env, controlling=False) as cockpit:
-        watched.screens.append(cockpit)
         yield cockpit.hang_up
         assert cockpit.wait_exit() == 0
 
@@ -83,7 +81,6 @@ def input_alone(watched: Watched, words: list[str], env: dict[str, str], login: 
 def broken_screen(watched: Watched, words: list[str], env: dict[str, str], login: Login | None) -> Iterator[Lose]:
     """A screen that raises; its terminal is still there, and sane."""
     with Cockpit(*words, cwd=watched.desk, env=env) as cockpit:
-        watched.screens.append(cockpit)
         yield (watched.desk / "break").touch
         assert cockpit.wait_exit() == 0
         assert cockpit.modes_restored() and not modes_left(bytes(cockpit.raw))
@@ -176,8 +173,6 @@ class Watched:
 
     def __init__(self, desk: Path) -> None:
         self.desk, self.run = desk, Run(desk / "runs" / NAME)
-        self.screens: list[Cockpit] = []
-        """What is read from meanwhile: a terminal that nobody reads is full before long."""
         self._link: SocketLink | None = None
         self._learnt = RunState()
 
@@ -187,8 +182,7 @@ class Watched:
     def _rest(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            for screen in self.screens:
-                screen._read(0)
+            read_all()
             time.sleep(min(left, 0.02))
 
     def wait_event(self, kind: type, **fields: Any) -> None:

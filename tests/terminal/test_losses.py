@@ -127,13 +127,12 @@ def test_whatever_takes_the_terminal_away_in_whatever_phase_the_run_comes_to_the
 def walked(start: Start, desk: Path, run: Watched, lose: Callable[[Cockpit], None]) -> list[Cockpit]:
     """Starts a run without a screen and loses one that is attached in each of its phases; the screens."""
     screens: list[Cockpit] = []
-    run.screens.append(start("sums.toml", "--headless", "--run", NAME, *SETTINGS, env=begin_slowly(desk)))
+    start("sums.toml", "--headless", "--run", NAME, *SETTINGS, env=begin_slowly(desk))
     run.wait_event(ev.StepDone, step=5)
     run.attend()
     for phase in ("running", "paused", "sampling", "evaluating", "saving"):
         reach(phase, desk, run)
         screen = start("attach", NAME)
-        run.screens.append(screen)
         screen.wait_for(phase.upper())
         before = run.calm()
         lose(screen)
