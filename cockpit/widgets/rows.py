@@ -50,9 +50,12 @@ def fit(pieces: Iterable[Piece], width: int) -> list[Piece]:
 
 
 def row(width: int, left: Iterable[Piece], right: Iterable[Piece] = ()) -> Strip:
-    """A row with pieces at its left and its right end; where both do not fit, the left one is cut."""
+    """A row with pieces at its left and its right end, a space between; where both do not fit, the left one is cut."""
     right = list(right)
     room = max(0, width - width_of(right))
+    if right and room and not right[0][0].startswith(" "):
+        right.insert(0, (" ", ink.TEXT))
+        room -= 1
     pieces = fit(left, room) + right
     return Strip([Segment(text, style) for text, style in fit(pieces, width)], width)
 

@@ -241,6 +241,13 @@ def test_fit_gives_exactly_the_width() -> None:
         assert width_of(fit([("日本語", ink.TEXT), ("abc", ink.DIM)], width)) == width
 
 
+@pytest.mark.parametrize(
+    ("width", "said"), [(13, "left    right"), (10, "left right"), (9, "le… right"), (6, " right"), (5, "right")]
+)
+def test_what_is_cut_at_the_left_of_a_row_keeps_off_what_is_at_its_right(width: int, said: str) -> None:
+    assert row(width, [("left", ink.TEXT)], [("right", ink.DIM)]).text == said
+
+
 def test_wrapped_lines_fit_and_lose_nothing_but_blanks() -> None:
     text = "the history of the city begins with 日本語日本語日本語 and a_very_long_word_indeed"
     lines = wrap([(text, ink.TEXT)], 11)
