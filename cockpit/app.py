@@ -250,9 +250,9 @@ class CockpitApp(TypeAheadApp[QuitChoice]):
             return False
         if self.options.thin and not force and now - self._frame_drawn < self._numbers_every:
             return False  # what a sample or the log has got meanwhile waits too
-        self._frame_drawn = now
         if isinstance(self._driver, TerminalDriver) and self._driver.is_behind:
             return False  # the line is slow: what is drawn later replaces what would be drawn now
+        self._frame_drawn = now
         still = not self._stirred and (self.state.is_final or self.state.state == "paused")
         numbers = force or now - self._numbers_drawn >= (STILL_EVERY if still else self._numbers_every)
         if numbers:

@@ -23,6 +23,7 @@ from cockpit.following import Follower, note_departure
 from cockpit.forking import Fork
 from cockpit.headless import HeadlessReporter
 from cockpit.link import crew
+from cockpit.link.base import nobody_looks
 from cockpit.link.local import LocalLink
 from cockpit.options import USUAL, Manner, ScreenOptions
 from cockpit.profile import Loaded
@@ -230,6 +231,7 @@ def _show_screen(
         failed = True
     finally:
         signals.app = link.screen = None
+        link.when_standing_changes(nobody_looks)
     for number, handler in ((signal.SIGTSTP, _stand_still), (signal.SIGCONT, signal.SIG_DFL)):
         signal.signal(number, handler)  # Textual's own stay behind, and abort where it is gone
     if app.gone_because and (failed or choice == "detach"):

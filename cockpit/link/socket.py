@@ -221,6 +221,7 @@ class SocketLink(OnThisDisk):
                 self._read_up_to(message.offset, past=False)
             case wire.Over():
                 self._ended = not self._may_return
+                self._tell_standing()
             case wire.Answer(refused=why) if why:
                 self._say("warning", f"not done: {why}")
             case wire.Refused():
@@ -253,11 +254,12 @@ class SocketLink(OnThisDisk):
                 case _:
                     pass
             self._events.append((past, event))
+            if isinstance(event, Past | PilotChanged):
+                self._tell_standing()
 
     def _heed_pilot(self, event: PilotChanged | None, *, past: bool) -> None:
         if event and event.pid == self.pid and not past:
             self._pilot, self._pilot_name = event.seat, clean_line(event.pilot)
-            self._tell_standing()
 
     def _hung_up(self, why: str) -> None:
         """Says what has become of the run, where its process went without a word."""

@@ -25,7 +25,8 @@ class KeyBar(RowsWidget):
     def rows(self, state: RunState, width: int, height: int) -> list[Strip]:
         shown = [action for action in ACTIONS if action.in_footer and action.when(state)]
         share = f"{fmt.percent(self.cost):>4} % CPU "
-        forms = [(False, f"screen {share}"), (False, share), (True, share), *[(True, "")] * (width < 70)]
+        forms = [(False, f"screen {share}"), (False, share), (True, share if share.startswith(" ") else f" {share}")]
+        forms += [(True, "")] * (width < 70)
         while True:
             for tight, cost in forms:
                 left = [piece for action in shown for piece in _key(action, state, tight)]

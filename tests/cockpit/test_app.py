@@ -313,13 +313,25 @@ async def test_state_and_progress_are_in_the_header() -> None:
 async def test_what_becomes_of_the_link_is_shown_at_once_though_nothing_happens_in_the_run(thin: bool) -> None:
     link = FakeLink(paused_story())
     app = CockpitApp(link, options=ScreenOptions(thin=thin))
-    app.budget.next_delay = lambda drew: 3600.0  # the next frame is far away
+    ticks: list[bool] = []
+
+    def far_away(drew: bool) -> float:
+        ticks.append(app.is_reading)
+        return 3600.0
+
+    app.budget.next_delay = far_away
     async with app.run_test(size=SIZE) as pilot:
-        await settled(pilot, lambda: link.started and "PAUSED" in screen_text(app) and not app.is_reading)
+        await settled(pilot, lambda: False in ticks and "PAUSED" in screen_text(app))
         for link.standing in ("the ranks are started anew", "watching"):
             Thread(target=link.on_standing).start()
             await settled(pilot, lambda: link.standing in screen_text(app))
+
+    def fail(*_: object) -> bool:
+        raise RuntimeError("Event loop is closed")
+
     link.on_standing()  # the screen is left, the link is not
+    app.call_later = fail
+    link.on_standing()
 
 
 async def test_measured_peak_is_labelled_as_measured() -> None:

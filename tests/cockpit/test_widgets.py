@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -28,6 +29,7 @@ from cockpit.reducer import reduce_all
 from cockpit.state import RunState
 from cockpit.widgets import ink, instruments, timebar
 from cockpit.widgets.filters import Ascii, Plain, draws_unicode
+from cockpit.widgets.keybar import KeyBar
 from cockpit.widgets.panes import wrap
 from cockpit.widgets.rows import changed_spans, fit, row, width_of
 from gpt import events as ev
@@ -246,6 +248,22 @@ def test_fit_gives_exactly_the_width() -> None:
 )
 def test_what_is_cut_at_the_left_of_a_row_keeps_off_what_is_at_its_right(width: int, said: str) -> None:
     assert row(width, [("left", ink.TEXT)], [("right", ink.DIM)]).text == said
+
+
+def test_a_row_needs_no_space_where_there_is_one_or_nothing_to_keep_off() -> None:
+    assert row(9, [("left", ink.TEXT)], [(" here", ink.DIM)]).text == "left here"
+    assert row(10, [("left ", ink.TEXT)], [("right", ink.DIM)]).text == "left right"
+    assert row(4, [("left", ink.TEXT)], [("", ink.DIM)]).text == "left"
+
+
+@pytest.mark.parametrize("cost", [None, 0.009, 0.105, 1.0])
+@pytest.mark.parametrize("state", ["running", "paused", "finished", "sampling"])
+def test_the_row_of_keys_leaves_keys_out_and_cuts_none(state: str, cost: float | None) -> None:
+    bar = KeyBar()
+    bar.cost = cost
+    for width in range(20, 200):
+        for strip in bar.rows(RunState(state=state), width, 1):
+            assert "…" not in strip.text and not re.search(r"[a-z]\d", strip.text), width
 
 
 def test_wrapped_lines_fit_and_lose_nothing_but_blanks() -> None:

@@ -212,6 +212,17 @@ def test_one_screen_steers_and_the_others_are_refused_until_they_take_the_contro
     assert kept[:2] == [1, 2]
 
 
+def test_who_watches_is_told_that_nobody_steers_what_has_ended(scene: Stage) -> None:
+    pilot, other = Seat(scene.attach()), Seat(scene.attach(watch=True))
+    pilot.wait(lambda state: pilot.link.has_controls)
+    other.wait(lambda state: "steers" in other.link.standing)
+    stood: list[str] = []
+    other.link.when_standing_changes(lambda: stood.append(other.link.standing))
+    scene.local.send(do.Stop())
+    wait_until(lambda: stood == [""], "told though the line is still there")
+    assert scene.local._server._readers
+
+
 def test_the_screen_of_the_run_has_the_controls_until_they_are_taken_and_gets_them_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,8 +30,9 @@ def test_a_paused_run_waits_and_the_controls_are_taken_from_a_screen_that_stands
     cockpit.press(" ")
     cockpit.wait_for("PAUSED")
     cockpit.hang_up()
-    frozen, other = start("attach"), start("attach")
+    frozen = start("attach")
     frozen.wait_for("PAUSED", "has the controls")
+    other = start("attach")  # whoever comes first has them
     frozen.process.send_signal(signal.SIGSTOP)
     other.wait_for("PAUSED")
     other.press("P")

@@ -18,6 +18,10 @@ from gpt import events as ev
 from tests.patience import PATIENCE
 
 
+JOB_SECONDS = 3 * PATIENCE
+"""Seconds to wait for a job: the program starts, trains and ends in it, and waits for its turn at each."""
+
+
 def script(desk: Path) -> str:
     """The job's text, of a profile that is here."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,14 +55,14 @@ def test_the_job_saves_at_slurms_warning_requeues_itself_and_ends_when_all_is_do
             assert time.monotonic() < end and first.poll() is None
             time.sleep(0.05)
         os.kill(int((run.path / "lock").read_text().split()[0]), signal.SIGUSR1)
-        _, said = first.communicate(timeout=PATIENCE)
+        _, said = first.communicate(timeout=JOB_SECONDS)
     finally:
         first.kill()
     assert "time is up" in said
     assert (desk / "requeued").read_text() == "requeue 17\n"
     saved = [event for event in run.read_events() if isinstance(event, ev.CheckpointSaved)][-1]
     assert saved.reason == "stop"
-    subprocess.run(["bash", "job.sh"], cwd=desk, env=env, timeout=PATIENCE, check=False)
+    subprocess.run(["bash", "job.sh"], cwd=desk, env=env, timeout=JOB_SECONDS, check=False)
     assert (desk / "requeued").read_text() == "requeue 17\n", "nothing is left to do"
     events = list(run.read_events())
     assert [event.step for event in events if isinstance(event, ev.StepDone)] == list(range(1, 601))
