@@ -17,7 +17,6 @@ from cockpit.runs import Run
 from gpt import events as ev
 from tests.patience import PATIENCE
 
-
 JOB_SECONDS = 3 * PATIENCE
 """Seconds to wait for a job: the program starts, trains and ends in it, and waits for its turn at each."""
 
