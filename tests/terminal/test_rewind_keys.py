@@ -60,8 +60,9 @@ def test_f_goes_on_in_a_new_run_from_a_checkpoint(cockpit: Cockpit) -> None:
     cockpit.wait_for("fork", "the present")
     cockpit.press("\x1b[D\r")
     cockpit.wait_for(f"Fork a new run from step {saved:,}?", "--resume --run first")
+    before = len(cockpit.raw)
     cockpit.press("second\r")
-    cockpit.wait_for("second", "STARTING")
+    cockpit.wait_until(lambda: b"STARTING" in cockpit.raw[before:], "the new run")  # it may soon be over
     cockpit.wait_for("RUNNING", "second")
     runs = cockpit.cwd / "runs"
     assert json.loads((runs / "second/run.json").read_text())["forked_from"] == {"run": "first", "step": saved}
