@@ -27,9 +27,11 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from torch.distributed.elastic.rendezvous import RendezvousParameters
 from torch.distributed.elastic.rendezvous import registry as rendezvous
 
+from cockpit.eventlog import EventLog
 from cockpit.launched import FOLDER, LOST
 from cockpit.runs import Run
 from cockpit.signals import MORE_TO_DO
+from gpt.events import LogLine
 
 USER_ERROR = 2
 """Exit code of what happens again however often it is tried."""
@@ -67,7 +69,7 @@ def launch(run: Run, arguments: Sequence[str], *, nproc: int, max_restarts: int)
             handler.shutdown()
             os.environ.pop(FOLDER, None)
             os.environ.pop(LOST, None)
-    return agent.exit_code(result)
+    return agent.exit_code(result, run)
 
 
 class _Agent(LocalElasticAgent):
@@ -87,16 +89,23 @@ class _Agent(LocalElasticAgent):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def exit_code(self, result: RunResult) -> int:
-        """0; the code of the rank that went wrong, or 1 where it was killed; after a signal, the first rank's."""
+    def exit_code(self, result: RunResult, run: Run) -> int:
+        """0; the code of the rank that went wrong, or 1 where it was killed, which the run's log says too; after a
+        signal, the first rank's."""
         if not result.is_failed():
             return 0
         failure = first(result.failures)
         if self._received and 0 in result.failures:
             failure = result.failures[0]  # it has saved, or says why not
         if failure.exitcode < 0:
-            sys.stderr.write(f"gpt-cockpit: rank {_rank_of(failure, result.failures)} ended by {how(failure)}; ")
-            sys.stderr.write(f"{self._worker_group.spec.max_restarts} restarts were allowed; --resume goes on\n")
+            most = self._worker_group.spec.max_restarts
+            said = f"rank {_rank_of(failure, result.failures)} ended by {how(failure)}; "
+            said += f"{most} restart{'s were' if most != 1 else ' was'} allowed; --resume goes on"
+            sys.stderr.write(f"gpt-cockpit: {said}\n")
+            with suppress(OSError):
+                log = EventLog(run.events_path)  # the ranks, of whom the first wrote it, are gone
+                log.append(LogLine(level="error", text=said))
+                log.close()
         return failure.exitcode if failure.exitcode > 0 else 1
 
     def end_at_once(self) -> None:

@@ -33,6 +33,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path | None = None
     rank: int | None = None
     how: str = ""
+    nproc: int = 1
+    """Ranks on this machine that our own launcher has started."""
 
     def run(self, runs_dir: Path, name: str | None) -> Run | None:
         """The run that is there already for these ranks; None where it is theirs to make.
@@ -49,8 +51,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
         return mine[-1] if mine else None
 
     def facts(self, step: int) -> dict[str, Any]:
-        """What run.json says of a first start that begins at `step`; nothing for a process that nobody launched."""
-        return {"launch": self.id, "launched_from": step} if self.id else {}
+        """What run.json says of a first start that begins at `step`."""
+        return {"nproc": self.nproc} | ({"launch": self.id, "launched_from": step} if self.id else {})
 
     def has_saved(self, facts: Mapping[str, Any], step: int) -> bool:
         """Whether a checkpoint of `step` was written since the first start: after a restart its settings hold, whatever
@@ -74,6 +76,7 @@ def read(environment: Mapping[str, str] = os.environ) -> Launch:
         id=environment["TORCHELASTIC_RUN_ID"], restart=_number(environment.get("TORCHELASTIC_RESTART_COUNT")),
         most=_number(environment.get("TORCHELASTIC_MAX_RESTARTS")), folder=Path(folder) if folder else None,
         rank=int(rank) if rank.isdigit() else None, how=how,
+        nproc=_number(environment.get("LOCAL_WORLD_SIZE")) or 1 if folder else 1,
     )  # fmt: skip
 
 

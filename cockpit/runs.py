@@ -175,9 +175,12 @@ class Run:
 
     def resume_arguments(self) -> list[str]:
         """The program's arguments with which it goes on with this run, from this folder."""
-        profile = Path(str(self.read_facts().get("profile_path") or self.path / "profile.toml"))
+        facts = self.read_facts()
+        profile = Path(str(facts.get("profile_path") or self.path / "profile.toml"))
         profile = profile.relative_to(Path.cwd()) if profile.is_relative_to(Path.cwd()) else profile
-        return [str(profile), "--run", self.name, *self.where(), "--resume"]
+        nproc = facts.get("nproc")
+        ranks = ["--nproc", str(nproc)] if isinstance(nproc, int) and nproc > 1 else []
+        return [str(profile), "--run", self.name, *self.where(), *ranks, "--resume"]
 
     def where(self) -> list[str]:
         """The arguments that say in which folder it lies; none where that is the usual one."""

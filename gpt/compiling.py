@@ -71,15 +71,17 @@ def decide(
 def _on_cpu(profile: Profile, dtype: str, ranks: int) -> tuple[bool, str]:
     model, rows = profile.model, profile.train.micro_batch_size
     parameters = parameter_count(model, model.vocab_size or (_SMALL if _is_of_letters(profile) else _LARGE))[0]
+    if ranks > 1:
+        return False, "on cpu it gains little where several ranks share the cores"
     lanes = 1
-    if isinstance(rows, int) and ranks == 1:
+    if isinstance(rows, int):
         lanes = count_lanes(torch.get_num_threads(), rows, dropout=model.dropout, parameters=parameters)
     if lanes == 1 or not can_take(profile, dtype):
         return False, "on cpu it pays only where threads share a micro-batch: in float32, small and without dropout"
     saving = SAVING_WRITTEN_OUT if writes_out(model) else SAVING
     seconds = _seconds(profile)
     pays = seconds * saving >= CPU_COST
-    return pays, f"about {_told(seconds)} of steps {'repay' if pays else 'do not repay'} it"
+    return pays, f"about {_told(seconds)} of steps on fast cores {'repay' if pays else 'do not repay'} it"
 
 
 def _seconds(profile: Profile) -> float:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from gpt.model import GPT
 
+ANOTHERS = "lost another rank"
+"""In the error of a rank that fails because of another one."""
+
 _T = TypeVar("_T")
 
 

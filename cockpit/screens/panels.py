@@ -14,7 +14,7 @@ def toggle(pane: str, app: CockpitApp) -> None:
     shown = app.main.toggle(pane)
     app.recall.keep()
     if not shown:
-        app.say(f"the {pane} is hidden; the same key shows it again, 0 shows all")
+        app.say(f"{pane} hidden; the same key shows it again, 0 shows all")
 
 
 toggle_chart = partial(toggle, "chart")

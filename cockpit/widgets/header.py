@@ -54,9 +54,11 @@ class Header(RowsWidget):
     def _right(self, state: RunState, width: int) -> list[Piece]:
         word: list[Piece] = [(f" {state.state.upper()} ", state_style(state.state))]
         detail = clean_line(state.detail)
-        note: list[Piece] = [(f"{detail} ", ink.DIM)] if detail and not state.is_final else []
-        standing: list[Piece] = [(f"{clean_line(self.standing)}  ", ink.WARNING)] if self.standing else []
-        word = [*standing, *counted(state.checkup), *word]
+        note: list[Piece] = [(f"{detail}  ", ink.DIM)] if detail and not state.is_final else []
+        word = [*counted(state.checkup), *word]
+        standing = clean_line(self.standing)
+        brief = "watching" if standing.endswith(" steers") else standing  # whoever it is, the step matters more
+        word, in_brief = ([*([(f"{said}  ", ink.WARNING)] if said else []), *word] for said in (standing, brief))
         total = f" / {state.max_steps:,}" if state.max_steps is not None else ""
         digits = len(f"{state.max_steps:,}") if state.max_steps is not None else 6
         step: list[Piece] = [("  step ", ink.DIM), (f"{state.step:>{digits},}", ink.BRIGHT), (total, ink.DIM)]
@@ -69,13 +71,13 @@ class Header(RowsWidget):
         for pieces in (
             [*note, *word, *step, *done, *eta],
             [*word, *step, *done, *eta],
-            [*word, *step, *done],
-            [*word, *step[1:]],
-            word,
+            [*in_brief, *step, *done, *eta],
+            [*in_brief, *step, *done],
+            [*in_brief, *step[1:]],
         ):
             if width_of(pieces) <= width * 0.8:
                 return pieces
-        return word
+        return in_brief
 
 
 def one_line(state: RunState, width: int) -> Strip:

@@ -15,7 +15,8 @@ import psutil
 
 from gpt import events as ev
 from tests.chaos.gate import Effort, Outcome, gate, scratch_folder, spread
-from tests.terminal.harness import PROFILE, ROOT, Cockpit, patched
+from tests.patching import patched
+from tests.terminal.harness import PROFILE, ROOT, Cockpit
 from tests.terminal.holding import HOLD, HOLDS, SETTINGS
 from tests.tiny_runs import sums
 

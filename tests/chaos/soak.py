@@ -20,8 +20,9 @@ from cockpit.state import RunState
 from gpt import commands
 from gpt import events as ev
 from tests.chaos.gate import Effort, Outcome, gate, scratch_folder
+from tests.patching import patched
 from tests.patience import PATIENCE
-from tests.terminal.harness import PROFILE, patched
+from tests.terminal.harness import PROFILE
 from tests.tiny_runs import sums
 
 SECONDS = 300.0

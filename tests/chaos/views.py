@@ -15,7 +15,8 @@ from cockpit.runs import Run
 from gpt import events as ev
 from tests.chaos import escapes, hostile
 from tests.chaos.gate import MOST_FINDINGS, Effort, Outcome, gate, scratch_folder
-from tests.terminal.harness import PROFILE, Cockpit, patched
+from tests.patching import patched
+from tests.terminal.harness import PROFILE, Cockpit
 
 
 @gate("7b", "escapes: everything opened, every text hostile", unit="views", weight=16, waits=True)

@@ -23,9 +23,9 @@ from cockpit.launched import Launch
 from cockpit.runs import Run
 from gpt import events as ev
 from gpt.errors import RunError
+from tests.patching import patched
 from tests.tiny_runs import sums
 
-ROOT = Path(__file__).parent.parent.parent
 STEPS = 60
 PROFILE = f"""
 [model]
@@ -51,6 +51,18 @@ peak_tflops = 1.0
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1", "-m", "--")
 
 
+HELD = """
+import pathlib, time
+def held(real):
+    def call(step, *rest):
+        while step >= 40 and pathlib.Path("hold").exists(): time.sleep(0.01)
+        return real(step, *rest)
+    return call
+learning_rate = held(learning_rate)
+"""
+"""Holds the ranks before step 40 for as long as there is a file `hold`."""
+
+
 class Ended(NamedTuple):
     code: int
     printed: str
@@ -65,9 +77,13 @@ class Ended(NamedTuple):
 
 
 def train(folder: Path, name: str, *words: str, python: Sequence[str] = ("-m",), on: str = "", do: Any = None) -> Ended:
-    """Runs the program to its end; at the first printed line that holds `on`, calls `do` with its process."""
+    """Runs the program to its end; at the first printed line that holds `on`, calls `do` with its process, which waits
+    for that."""
     command = [sys.executable, *python, "cockpit", "pair.toml", "--headless", "--run", name, *words]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | patched(folder, {"gpt.trainer": HELD})
+    hold = folder / "hold"
+    if do:
+        hold.touch()
     process = subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -80,10 +96,12 @@ def train(folder: Path, name: str, *words: str, python: Sequence[str] = ("-m",),
             printed += line
             if do and on in line:
                 do, _ = None, do(process)
+                hold.unlink()
         code = process.wait()
     finally:
         hung.cancel()
         process.kill()
+        hold.unlink(missing_ok=True)
     return Ended(code, printed, Run(folder / "runs" / name))
 
 
@@ -140,6 +158,14 @@ def test_a_killed_rank_is_named_and_all_end_with_the_weights_of_an_undisturbed_r
     assert ended.weights() == whole.weights()
 
 
+def test_a_rank_that_is_killed_once_too_often_is_named_where_the_screens_look_too(folder: Path) -> None:
+    ended = train(folder, "spent", "--nproc", "2", "--max-restarts", "0", on=" 30/60", do=kill_rank(1))
+    said = "rank 1 ended by signal SIGKILL; 0 restarts were allowed; --resume goes on"
+    assert ended.code == 1 and f"gpt-cockpit: {said}" in ended.printed and "our error" not in ended.printed
+    assert ended.said(ev.LogLine)[-1].text == said
+    assert ended.run.resume_command().endswith(" --nproc 2 --resume")
+
+
 def test_under_torchrun_the_first_rank_may_die_and_the_same_run_goes_on(whole: Ended, folder: Path) -> None:
     """A killed first rank saves nothing: it goes on from the newest checkpoint of its own."""
     ended = train(folder, "torchrun", python=TORCHRUN, on=" 30/60", do=kill_rank(0))
@@ -168,7 +194,8 @@ def test_a_launcher_that_is_told_to_stop_waits_for_the_checkpoint(folder: Path) 
 
 def test_a_process_that_nobody_launched_has_no_run_waiting(tmp_path: Path) -> None:
     assert launched.read({"RANK": "0"}) == Launch()
-    assert Launch().run(tmp_path, "mine") is None and Launch().restarted(3) is None and Launch().facts(3) == {}
+    assert Launch().run(tmp_path, "mine") is None and Launch().restarted(3) is None
+    assert Launch().facts(3) == {"nproc": 1}, "what a launcher's ranks had said is over"
 
 
 def test_after_a_restart_torchruns_ranks_find_the_run_that_they_began(tmp_path: Path) -> None:

@@ -215,6 +215,8 @@ def test_the_resume_command_is_what_to_type_here(tmp_path: Path, monkeypatch: py
     run = Run.create(Path("runs"), "my run", "demo")
     run.write_facts({"profile_path": str(tmp_path / "profiles" / "demo.toml")})
     assert run.resume_command() == "gpt-cockpit profiles/demo.toml --run 'my run' --resume"
+    run.write_facts({"profile_path": str(tmp_path / "profiles" / "demo.toml"), "nproc": 2})
+    assert run.resume_command() == "gpt-cockpit profiles/demo.toml --run 'my run' --nproc 2 --resume"
     other = Run.create(Path("other"), "x", "demo")
     assert other.resume_command() == "gpt-cockpit other/x/profile.toml --run x --runs-dir other --resume"
 

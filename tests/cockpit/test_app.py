@@ -309,6 +309,17 @@ async def test_state_and_progress_are_in_the_header() -> None:
         assert part in shown
 
 
+@pytest.mark.parametrize(
+    ("width", "said"),
+    [(120, "watching · ada on pts/1 steers  "), (80, "watching  "), (60, "watching  ")],
+)
+async def test_who_watches_sees_the_step_before_who_steers(width: int, said: str) -> None:
+    link = FakeLink(paused_story())
+    link.standing = "watching · ada on pts/1 steers"
+    head = (await press(still_app(link), size=(width, 24))).splitlines()[0]
+    assert said in head and "900 / 2,000" in head and "PAUSED" in head
+
+
 @pytest.mark.parametrize("thin", [False, True])
 async def test_what_becomes_of_the_link_is_shown_at_once_though_nothing_happens_in_the_run(thin: bool) -> None:
     link = FakeLink(paused_story())

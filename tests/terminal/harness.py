@@ -55,30 +55,6 @@ peak_tflops = 0.05
 """
 """A small run."""
 
-HOOK = """\
-import importlib.abc, sys
-class Hook(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name not in PATCHES: return None
-        spec = next(s for f in sys.meta_path if f is not self and (s := f.find_spec(name, path, target)))
-        real = spec.loader.exec_module
-        def exec_module(module):
-            real(module)
-            exec(PATCHES[name], vars(module))
-        spec.loader.exec_module = exec_module
-        return spec
-sys.meta_path.insert(0, Hook())
-"""
-
-
-def patched(desk: Path, patches: dict[str, str]) -> dict[str, str]:
-    """The environment in which the program started on `desk` runs a piece of code at the end of some of its modules.
-
-    So that a test can hold it up or break it where a user never could, and the program knows nothing of tests.
-    """
-    (desk / "sitecustomize.py").write_text(f"PATCHES = {patches!r}\n{HOOK}")
-    return {"PYTHONPATH": f"{desk}{os.pathsep}{ROOT}"}
-
 
 def _as_a_login_does(controlling: bool) -> None:
     """In the child: signals mean what they usually do, and perhaps the terminal is its own.

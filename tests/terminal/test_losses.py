@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness import ROOT, Cockpit, patched
+from harness import ROOT, Cockpit
 from holding import ANYWHERE, SETTINGS
 from losses import BREAK, LOSSES, NAME, Watched, installed, weights
 
@@ -22,6 +22,7 @@ from cockpit.steering import carry_out
 from gpt import commands as do
 from gpt import events as ev
 from tests.chaos.signalled import modes_left
+from tests.patching import patched
 
 Start = Callable[..., Cockpit]
 

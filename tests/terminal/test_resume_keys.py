@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Cockpit, patched
+from harness import Cockpit
 
 from gpt import events as ev
+from tests.patching import patched
 
 Start = Callable[..., Cockpit]
 STEPS = 1200

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import ROOT, Cockpit, patched
+from harness import ROOT, Cockpit
 
 from gpt import events as ev
 from tests.chaos.signalled import modes_left
+from tests.patching import patched
 from tests.patience import wait_until
 
 Start = Callable[..., Cockpit]
