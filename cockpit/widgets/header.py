@@ -71,6 +71,7 @@ class Header(RowsWidget):
         for pieces in (
             [*note, *word, *step, *done, *eta],
             [*word, *step, *done, *eta],
+            [*word, *step, *done],
             [*in_brief, *step, *done, *eta],
             [*in_brief, *step, *done],
             [*in_brief, *step[1:]],
