@@ -69,7 +69,13 @@ def launch(run: Run, arguments: Sequence[str], *, nproc: int, max_restarts: int)
             handler.shutdown()
             os.environ.pop(FOLDER, None)
             os.environ.pop(LOST, None)
-    return agent.exit_code(result, run)
+    if killed := agent.killed(result):
+        sys.stderr.write(f"gpt-cockpit: {killed}\n")
+        with suppress(OSError):
+            log = EventLog(run.events_path)  # the first rank, which wrote it, is gone
+            log.append(LogLine(level="error", text=killed))
+            log.close()
+    return agent.exit_code(result)
 
 
 class _Agent(LocalElasticAgent):
@@ -89,24 +95,26 @@ class _Agent(LocalElasticAgent):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def exit_code(self, result: RunResult, run: Run) -> int:
-        """0; the code of the rank that went wrong, or 1 where it was killed, which the run's log says too; after a
-        signal, the first rank's."""
+    def exit_code(self, result: RunResult) -> int:
+        """0; the code of the rank that went wrong, or 1 where it was killed; after a signal, the first rank's."""
+        failure = self._decisive(result)
+        return 0 if failure is None else max(1, failure.exitcode)
+
+    def killed(self, result: RunResult) -> str:
+        """Which rank was killed, where that has ended the run, and how; else nothing."""
+        failure = self._decisive(result)
+        if failure is None or failure.exitcode >= 0:
+            return ""
+        most = self._worker_group.spec.max_restarts
+        allowed = f"{most} restart{'s were' if most != 1 else ' was'} allowed"
+        return f"rank {_rank_of(failure, result.failures)} ended by {how(failure)}; {allowed}; --resume goes on"
+
+    def _decisive(self, result: RunResult) -> ProcessFailure | None:
         if not result.is_failed():
-            return 0
-        failure = first(result.failures)
+            return None
         if self._received and 0 in result.failures:
-            failure = result.failures[0]  # it has saved, or says why not
-        if failure.exitcode < 0:
-            most = self._worker_group.spec.max_restarts
-            said = f"rank {_rank_of(failure, result.failures)} ended by {how(failure)}; "
-            said += f"{most} restart{'s were' if most != 1 else ' was'} allowed; --resume goes on"
-            sys.stderr.write(f"gpt-cockpit: {said}\n")
-            with suppress(OSError):
-                log = EventLog(run.events_path)  # the ranks, of whom the first wrote it, are gone
-                log.append(LogLine(level="error", text=said))
-                log.close()
-        return failure.exitcode if failure.exitcode > 0 else 1
+            return result.failures[0]  # it has saved, or says why not
+        return first(result.failures)
 
     def end_at_once(self) -> None:
         """Ends the ranks without waiting for anything."""

@@ -76,7 +76,7 @@ def read(environment: Mapping[str, str] = os.environ) -> Launch:
         id=environment["TORCHELASTIC_RUN_ID"], restart=_number(environment.get("TORCHELASTIC_RESTART_COUNT")),
         most=_number(environment.get("TORCHELASTIC_MAX_RESTARTS")), folder=Path(folder) if folder else None,
         rank=int(rank) if rank.isdigit() else None, how=how,
-        nproc=_number(environment.get("LOCAL_WORLD_SIZE")) or 1 if folder else 1,
+        nproc=max(1, _number(environment.get("LOCAL_WORLD_SIZE"))) if folder else 1,
     )  # fmt: skip
 
 

@@ -40,7 +40,7 @@ from gpt.commands import Leave
 from gpt.config import Profile
 from gpt.data import check_source
 from gpt.errors import RunError
-from gpt.ranks import ANOTHERS, Ranks, check_share, launched_ranks
+from gpt.ranks import Ranks, check_share, launched_ranks
 from gpt.runtime import prepare_process
 
 
@@ -268,8 +268,8 @@ def _report_end(link: LocalLink, folder: Run, signals: Signals) -> int:
         _complain(clean_line(link.failure.error))
         if link.failure.user_error:
             return 2
-        whose = "that one's end is the cause" if ANOTHERS in link.failure.error else "this is our error"
-        _complain(f"{whose}; the details are in {folder.console_path}")
+        whose = "" if link.failure.rank_lost else "this is our error; "
+        _complain(f"{whose}the details are in {folder.console_path}")
         return 1
     code = signals.exit_code
     if code == MORE_TO_DO:

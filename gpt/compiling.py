@@ -69,10 +69,10 @@ def decide(
 
 
 def _on_cpu(profile: Profile, dtype: str, ranks: int) -> tuple[bool, str]:
-    model, rows = profile.model, profile.train.micro_batch_size
-    parameters = parameter_count(model, model.vocab_size or (_SMALL if _is_of_letters(profile) else _LARGE))[0]
     if ranks > 1:
         return False, "on cpu it gains little where several ranks share the cores"
+    model, rows = profile.model, profile.train.micro_batch_size
+    parameters = parameter_count(model, model.vocab_size or (_SMALL if _is_of_letters(profile) else _LARGE))[0]
     lanes = 1
     if isinstance(rows, int):
         lanes = count_lanes(torch.get_num_threads(), rows, dropout=model.dropout, parameters=parameters)

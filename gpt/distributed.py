@@ -28,7 +28,7 @@ from gpt.commands import Command
 from gpt.config import TrainConfig
 from gpt.errors import CheckpointError, DeviceError
 from gpt.model import GPT
-from gpt.ranks import ALONE, ANOTHERS, Ranks, check_groups, launched_ranks
+from gpt.ranks import ALONE, Ranks, check_groups, launched_ranks
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -129,9 +129,12 @@ class _SeveralRanks(Ranks):
         if dist.is_initialized():
             dist.destroy_process_group()
 
+    def is_of_another(self, error: str) -> bool:
+        return any(word in error for word in _LOST)
+
     def attributed(self, error: str) -> str:
-        if any(word in error for word in _LOST):
-            return f"rank {self.rank} {ANOTHERS}, whose own error is the cause ({error[:160].rstrip()}…)"
+        if self.is_of_another(error):
+            return f"rank {self.rank} lost another rank, whose own error is the cause ({error[:160].rstrip()}…)"
         return error if self.is_first else f"rank {self.rank}: {error}"
 
     def device(self, asked: str) -> str:

@@ -556,6 +556,8 @@ class Failed(Event, frozen=True, tag=True, kw_only=True):
     """One line."""
     user_error: bool = False
     """True where it is the user's to mend (gpt.errors)."""
+    rank_lost: bool = False
+    """True where another rank is gone, and its end is the cause."""
 
 
 AnyEvent = (

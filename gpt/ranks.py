@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
     from gpt.model import GPT
 
-ANOTHERS = "lost another rank"
-"""In the error of a rank that fails because of another one."""
-
 _T = TypeVar("_T")
 
 
@@ -131,6 +128,10 @@ class Ranks:
 
     def close(self) -> None:
         """Leaves the group. A second call does nothing."""
+
+    def is_of_another(self, error: str) -> bool:
+        """Whether an error, by its text, only says that another rank is gone."""
+        return False
 
     def attributed(self, error: str) -> str:
         """The text of an error, with the rank it befell where that is not plain."""

@@ -147,7 +147,10 @@ class Trainer:
         if not alike:
             self.ranks.part()
         self.record.rescue()
-        self.failure = ev.Failed(step=self.step, phase=phase, error=self.ranks.attributed(text), user_error=user_error)
+        self.failure = ev.Failed(
+            step=self.step, phase=phase, error=self.ranks.attributed(text), user_error=user_error,
+            rank_lost=self.ranks.is_of_another(text),
+        )  # fmt: skip
         self.emit(self.failure)
         self.state("failed", self.failure.error)
 

@@ -166,7 +166,7 @@ class LocalLink(OnThisDisk):
     @property
     def standing(self) -> str:
         """Who steers the run, where that is somebody else."""
-        return "" if self.has_controls else f"{self._server.pilot_name} steers"
+        return "" if self.has_controls else f"watching · {self._server.pilot_name} steers"
 
     def when_standing_changes(self, look: Callable[[], None]) -> None:
         """Has `look` called, from any thread, when another screen takes the controls, or gives them back."""

@@ -12,7 +12,7 @@ from cockpit.state import RunState
 from cockpit.widgets import ink
 from cockpit.widgets.diagnosed import counted
 from cockpit.widgets.instruments import short_dtype
-from cockpit.widgets.rows import Piece, RowsWidget, row, width_of
+from cockpit.widgets.rows import Piece, RowsWidget, fit, row, width_of
 
 
 class Header(RowsWidget):
@@ -49,16 +49,17 @@ class Header(RowsWidget):
         for pieces in ([*name, *run, *device], [*name, *run], name):
             if width_of(pieces) <= room:
                 return pieces
-        return name
+        return fit(name, room)
 
     def _right(self, state: RunState, width: int) -> list[Piece]:
         word: list[Piece] = [(f" {state.state.upper()} ", state_style(state.state))]
         detail = clean_line(state.detail)
         note: list[Piece] = [(f"{detail}  ", ink.DIM)] if detail and not state.is_final else []
-        word = [*counted(state.checkup), *word]
         standing = clean_line(self.standing)
-        brief = "watching" if standing.endswith(" steers") else standing  # whoever it is, the step matters more
-        word, in_brief = ([*([(f"{said}  ", ink.WARNING)] if said else []), *word] for said in (standing, brief))
+        what, _, _ = standing.partition(" · ")  # where there is no room for who steers, too: the step matters more
+        word = [*counted(state.checkup), *word]
+        in_brief = [(f"{what}  ", ink.WARNING), *word] if what else word
+        word = [(f"{standing}  ", ink.WARNING), *word] if standing else word
         total = f" / {state.max_steps:,}" if state.max_steps is not None else ""
         digits = len(f"{state.max_steps:,}") if state.max_steps is not None else 6
         step: list[Piece] = [("  step ", ink.DIM), (f"{state.step:>{digits},}", ink.BRIGHT), (total, ink.DIM)]

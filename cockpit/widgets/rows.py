@@ -50,14 +50,9 @@ def fit(pieces: Iterable[Piece], width: int) -> list[Piece]:
 
 
 def row(width: int, left: Iterable[Piece], right: Iterable[Piece] = ()) -> Strip:
-    """A row with pieces at its left and its right end; the left one is cut where they do not fit, a space between."""
-    left, right = list(left), list(right)
+    """A row with pieces at its left and its right end; where both do not fit, the left one is cut."""
+    right = list(right)
     room = max(0, width - width_of(right))
-    before, after = ("".join(text for text, _ in pieces) for pieces in (left, right))
-    over = width_of(left) - room
-    if room and (over > 0 or (over == 0 and not before.endswith(" "))) and after and not after.startswith(" "):
-        right.insert(0, (" ", ink.TEXT))
-        room -= 1
     pieces = fit(left, room) + right
     return Strip([Segment(text, style) for text, style in fit(pieces, width)], width)
 

@@ -229,6 +229,14 @@ async def shown_by(
         return re.sub(r"[^\S\n]+", " ", screen_text(app))
 
 
+async def press(app: CockpitApp, *keys: str, size: tuple[int, int] = (120, 35)) -> str:
+    """Runs an app, presses keys, and returns what is on the screen then."""
+    async with app.run_test(size=size) as pilot:
+        await pilot.press(*keys)
+        await pilot.pause()
+        return screen_text(app)
+
+
 async def settled(pilot: Pilot[Any], holds: Callable[[], bool]) -> None:
     """Waits for a thread's finding to be on the screen."""
     end = time.monotonic() + 30

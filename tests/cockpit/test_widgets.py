@@ -243,19 +243,6 @@ def test_fit_gives_exactly_the_width() -> None:
         assert width_of(fit([("日本語", ink.TEXT), ("abc", ink.DIM)], width)) == width
 
 
-@pytest.mark.parametrize(
-    ("width", "said"), [(13, "left    right"), (10, "left right"), (9, "le… right"), (6, " right"), (5, "right")]
-)
-def test_what_is_cut_at_the_left_of_a_row_keeps_off_what_is_at_its_right(width: int, said: str) -> None:
-    assert row(width, [("left", ink.TEXT)], [("right", ink.DIM)]).text == said
-
-
-def test_a_row_needs_no_space_where_there_is_one_or_nothing_to_keep_off() -> None:
-    assert row(9, [("left", ink.TEXT)], [(" here", ink.DIM)]).text == "left here"
-    assert row(10, [("left ", ink.TEXT)], [("right", ink.DIM)]).text == "left right"
-    assert row(4, [("left", ink.TEXT)], [("", ink.DIM)]).text == "left"
-
-
 @pytest.mark.parametrize("cost", [None, 0.009, 0.105, 1.0])
 @pytest.mark.parametrize("state", ["running", "paused", "finished", "sampling"])
 def test_the_row_of_keys_leaves_keys_out_and_cuts_none(state: str, cost: float | None) -> None:
